@@ -1,10 +1,19 @@
 """/ouvert/documents, and answers from documents in every dialect: the same citations, each in its own form."""
 
+import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 
+from ouvert.documents import Collections, in_a_box
 from ouvert.serving import Keys
+
+spec = importlib.util.spec_from_file_location("document_files", Path(__file__).parents[1] / "documents" / "files.py")
+assert spec
+assert spec.loader
+files = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(files)
 
 LEASE = b"# Lease\n\nThe deposit is 1,250 euro.\n\n## Pets\n\nA cat is allowed.\n"
 SAYS = {"\n": "It is 1,250 euro ", "It is 1,250 euro ": "[1", "[1": "], ", "], ": "not [9].", "not [9].": "<|im_end|>"}
@@ -42,6 +51,48 @@ def test_documents_are_added_listed_searched_shown_and_removed(client, tmp_path)
     assert b"deposit" not in kept
     assert client.delete("/ouvert/documents/contracts").status_code == 200
     assert client.get("/ouvert/documents").json()["data"] == []
+
+
+def test_a_citation_leads_to_the_page_with_the_cited_words_in_it(client):
+    answered = client.post("/v1/chat/completions", json={**ASKED, **FROM}).json()
+    (annotation,) = answered["choices"][0]["message"]["annotations"]
+    path, _, fragment = annotation["url_citation"]["url"].partition("#")
+    place = client.get(f"{path}/places/{fragment.partition('chars=')[2]}").json()
+    assert place["quote"] == "The deposit is 1,250 euro."
+    assert place["before"].startswith("Lease")
+    assert "A cat is allowed." in place["after"]
+    assert (place["name"], place["page"], place["pictured"], place["next"]) == ("lease.md", 1, False, None)
+
+
+def test_the_words_that_are_marked_are_those_at_the_place_and_not_the_same_words_before(client):
+    twice = files.pdf([(11, "Rent is due."), (11, "Then: Rent is due.")], [(11, "Page two.")])
+    document = client.put("/ouvert/documents/contracts/twice.pdf", content=twice).json()
+    at = f"/ouvert/documents/contracts/{document['id']}"
+    text = client.get(at).json()["pages"][0]["text"]
+    first, second = text.index("Rent is due."), text.rindex("Rent is due.")
+    pictures = [client.get(f"{at}/pages/1?chars={start}-{start + 12}").content for start in (first, second)]
+    assert pictures[0] == client.get(f"{at}/pages/1?mark=Rent is due.").content
+    assert pictures[0] != pictures[1]
+    plain = client.get(f"{at}/pages/1").content
+    assert plain not in pictures
+    place = client.get(f"{at}/places/{second}-{second + 12}").json()
+    assert (place["quote"], place["pages"], place["pictured"], place["previous"]) == ("Rent is due.", 2, True, None)
+    turned = client.get(f"{at}/places/{place['next']}-{place['next']}").json()
+    assert (turned["page"], turned["quote"], turned["after"]) == (2, "", "Page two.")
+    assert client.get(f"{at}/places/0-99999").status_code == 400
+    assert client.get(f"{at}/places/x").status_code == 400
+
+
+def test_what_changed_on_the_disk_is_read_again(client, tmp_path):
+    file = tmp_path / "notes.md"
+    file.write_text("# Notes\n\nThe cellar is dry.\n")
+    with Collections(tmp_path / "home", in_a_box()).create("notes") as collection:
+        collection.add_path(file)
+    file.write_text("# Notes\n\nThe cellar is wet, alas.\n")
+    changes = client.post("/ouvert/documents/notes/update").json()
+    assert changes == {"added": [], "changed": ["notes.md"], "unchanged": [], "missing": [], "refused": []}
+    assert "wet" in client.get("/ouvert/documents/notes/notes.md").json()["pages"][0]["text"]
+    assert client.post("/ouvert/documents/absent/update").status_code == 404
 
 
 @pytest.mark.parametrize(

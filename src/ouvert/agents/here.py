@@ -14,6 +14,7 @@ from ouvert.agents.builtin import BROWSER
 from ouvert.agents.equipment import Equipment, openings_of
 from ouvert.agents.error import AgentError
 from ouvert.agents.log import EVENTS, EventLog
+from ouvert.agents.origins import asked_facts
 from ouvert.agents.run import AGENT, FILES, Asked, Inner, Run, agent_of_run, new_run_id
 from ouvert.agents.state import State, state_of
 from ouvert.agents.talking import Speaker
@@ -41,13 +42,14 @@ NOBODY = Nobody()
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """A run, as lists show it."""
+    """A run, as lists show it. `asked`: the question that it waits with, and where its destinations came from."""
 
     id: str
     agent: str
     task: str
     at: str
     state: State
+    asked: Mapping[str, Any] | None = None
 
 
 class Agents:
@@ -126,8 +128,10 @@ class Agents:
         log = EventLog(self.place(run) / EVENTS)
         if not log.events:
             raise AgentError(f"reading the run {run}: it has no task. `ouvert agent runs` lists those there are.")
-        first = log.events[0]
-        return RunFacts(run, first["agent"], first["text"], first.at, state_of(log))
+        first, state, asked = log.events[0], state_of(log), None
+        if state.question is not None:
+            asked = asked_facts(self.place(run), log, agent_of_run(self.place(run)).header.trusted_destinations)
+        return RunFacts(run, first["agent"], first["text"], first.at, state, asked)
 
     def place(self, run: str) -> Path:
         """Raises AgentError for a name that no run has."""
@@ -215,7 +219,6 @@ def reopen_pages(log: EventLog, tools: Mapping[str, AgentTool]) -> None:
 
 def shown_facts(facts: RunFacts) -> dict[str, Any]:
     """For programs. Raises nothing."""
-    question = facts.state.question
     return {
         "id": facts.id,
         "object": "agent.run",
@@ -226,8 +229,7 @@ def shown_facts(facts: RunFacts) -> dict[str, Any]:
         "tainted": facts.state.tainted,
         "spent": dict(facts.state.spent),
         "budget": dict(facts.state.task["budget"]),
-        "waits_for": None if question is None else {"call": question.call.id, "tool": question.call.name,
-            "arguments": question.call.arguments, "why": question.why},
+        "waits_for": facts.asked,
         "answer": None if facts.state.stopped is None else said_at_the_end(facts.state.stopped),
         "citations": None if facts.state.stopped is None else facts.state.stopped.get("cited", {}).get("places"),
     }  # fmt: skip

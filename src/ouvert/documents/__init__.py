@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ouvert.documents.deleting import deletion_receipt, prefix_owner, uses_collection
     from ouvert.documents.error import DocumentError, UnreadableFile, WrongKey
     from ouvert.documents.found import Document, Found, Span
+    from ouvert.documents.place import Place
     from ouvert.documents.sources import Sources, asking, consult
 
 PUBLIC = {
@@ -33,6 +34,7 @@ PUBLIC = {
     "Document": "found",
     "DocumentError": "error",
     "Found": "found",
+    "Place": "place",
     "Ran": "boxed",
     "Run": "boxed",
     "Sources": "sources",
@@ -63,6 +65,7 @@ __all__ = [
     "Document",
     "DocumentError",
     "Found",
+    "Place",
     "Ran",
     "Run",
     "Sources",

@@ -50,11 +50,13 @@ def read(name: str, data: bytes, run: Run) -> Reading:
         raise UnreadableFile(f"reading {name}: what the reader wrote is not as it should be ({problem}).") from None
 
 
-def picture(name: str, data: bytes, page: int, words: str, run: Run) -> bytes:
-    """A page of a PDF as PNG, with these words marked. Raises UnreadableFile, and what `run` raises."""
+def picture(name: str, data: bytes, page: int, words: str, run: Run, nth: int = 0) -> bytes:
+    """A page of a PDF as PNG, with these words marked where they stand for the nth time, from 0.
+
+    Raises UnreadableFile, and what `run` raises."""
     if PurePath(name).suffix.lower() != ".pdf":
         raise UnreadableFile(f"showing a page of {name}: only PDF has pages that can be drawn. Open the text instead.")
-    out = ran(name, run([*READER, "picture", str(page), words], data))
+    out = ran(name, run([*READER, "picture", str(page), words, str(nth)], data))
     if not out.startswith(PNG):
         raise UnreadableFile(f"showing page {page} of {name}: the reader wrote no picture. Add the file again.")
     return out

@@ -13,6 +13,7 @@ from ouvert.documents.database import Database
 from ouvert.documents.error import DocumentError
 from ouvert.documents.found import Document, Found
 from ouvert.documents.passages import laid_out
+from ouvert.documents.place import Place
 from ouvert.documents.reader.shape import Reading
 from ouvert.documents.words import language_of
 from ouvert.store import write_whole
@@ -120,13 +121,26 @@ class Collection:
         """Every passage, in order."""
         return index.passages(self._database, self.name, [(row, None) for row in index.all_passages(self._database)])
 
-    def picture(self, document: str, page: int, words: str = "") -> bytes:
-        """A page of a PDF as PNG, with `words` marked where they stand. Raises UnreadableFile for what has no pictures,
-        and what is raised where there is no box."""
+    def place(self, document: str, start: int, stop: int) -> Place:
+        """Where characters of a text stand, with the page around them. Raises DocumentError for a document that is not
+        there, and for characters that its text does not have."""
+        known = self.document(document)
+        if not 0 <= start <= stop <= known.characters:
+            raise DocumentError(
+                f"looking for characters {start} to {stop} of {known.name}: it has {known.characters}. Name a place "
+                "within it; the document may have been replaced since it was cited."
+            )
+        pages = self.pages(known.id)
+        at = next((n for n, (_, _, end, _) in enumerate(pages) if start <= end), 0)
+        return Place(self.name, known, pages, at, start, stop, self.text(known.id))
+
+    def picture(self, document: str, page: int, words: str = "", nth: int = 0) -> bytes:
+        """A page of a PDF as PNG, with `words` marked where they stand for the `nth` time, from 0. Raises
+        UnreadableFile for what has no pictures, and what is raised where there is no box."""
         known = self.document(document)
         if words:
             words = " ".join(words.split())
-        return boxed.picture(known.name, self.original(known), page, words, self._run)
+        return boxed.picture(known.name, self.original(known), page, words, self._run, nth)
 
     def original(self, document: Document) -> bytes:
         """The file as it was added. Raises DocumentError where it is gone."""

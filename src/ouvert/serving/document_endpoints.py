@@ -3,6 +3,7 @@
 Each caller has their own; files are read in a box.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,7 +18,8 @@ from ouvert.serving.errors import Refusal
 from ouvert.serving.streams import JSONAnswer
 
 MOST_FOUND = 100
-LONGEST_MARKED = 2000  # characters that are marked on a page
+LONGEST_MARKED = 8000  # characters that are marked on a page
+CHARACTERS = re.compile(r"(\d{1,9})-(\d{1,9})", re.ASCII)
 Result = TypeVar("Result")
 
 
@@ -84,15 +86,45 @@ async def show_document(call: Call) -> Response:
 
 
 async def show_page(call: Call) -> Response:
-    marked = call.request.query_params.get("mark", "")[:LONGEST_MARKED]
+    """`mark`: words, or `chars`: a place of the text, START-STOP."""
+    asked = call.request.query_params
+    marked, chars = asked.get("mark", "")[:LONGEST_MARKED], asked.get("chars")
     page = part(call, "page")
     if not page.isdecimal() or len(page) > 6:
         raise Refusal(404, f"There is no page {page!r:.40}.", code="page_not_found")
+    span = None if chars is None else characters_in(chars)
 
     def drawn(collection: Collection) -> bytes:
-        return collection.picture(document_in(collection, part(call, "document")).id, int(page), marked)
+        document = document_in(collection, part(call, "document")).id
+        if span is None:
+            return collection.picture(document, int(page), marked)
+        place = collection.place(document, *span)
+        return collection.picture(document, int(page), place.quote[:LONGEST_MARKED], place.nth)
 
     return Response(await within(call, drawn), media_type="image/png", headers={"cache-control": "no-store"})
+
+
+def characters_in(chars: str) -> tuple[int, int]:
+    """Raises Refusal 400 for what names no characters."""
+    found = CHARACTERS.fullmatch(chars)
+    if found is None:
+        raise Refusal(400, f"The place {chars!r:.40} is none: expected START-STOP, such as 120-164.", code="no_place")
+    return int(found[1]), int(found[2])
+
+
+async def show_place(call: Call) -> Response:
+    """What a citation leads to."""
+    span = characters_in(part(call, "place"))
+
+    def found(collection: Collection) -> dict[str, Any]:
+        return collection.place(document_in(collection, part(call, "document")).id, *span).facts
+
+    return JSONAnswer(await within(call, found))
+
+
+async def update(call: Call) -> Response:
+    """Read again what was added from this machine's disk and has changed there, and what is new in its folders."""
+    return JSONAnswer(await within(call, lambda collection: collection.update().facts))
 
 
 async def search(call: Call) -> Response:
@@ -143,14 +175,16 @@ ENDPOINTS = (
     endpoint("GET", "/{collection}", list_documents, "The documents of a collection"),
     endpoint("DELETE", "/{collection}", remove_collection, "Remove a collection for good"),
     endpoint("POST", "/{collection}/search", search, "The passages that fit a question best", body=SearchBody),
+    endpoint("POST", "/{collection}/update", update, "Read again what has changed on the disk of the server"),
     endpoint("PUT", "/{collection}/{document}", add_document, "Add a file, which is the body, to a collection"),
     endpoint("GET", "/{collection}/{document}", show_document, "The text of a document, page by page"),
     endpoint("DELETE", "/{collection}/{document}", remove_document, "Remove a document for good"),
+    endpoint("GET", "/{collection}/{document}/places/{place}", show_place, "The page around a cited place of the text"),
     endpoint(
         "GET",
         "/{collection}/{document}/pages/{page}",
         show_page,
-        "A page of a PDF as a picture, with `mark` marked",
+        "A page of a PDF as a picture, with the words of `mark` or the place `chars` marked",
         answers="image/png",
     ),
 )

@@ -1,4 +1,4 @@
-"""`python -m ouvert.documents.reader read ENDING` and `picture PAGE WORDS`: a file comes in, JSON or a PNG goes out.
+"""`python -m ouvert.documents.reader read ENDING` and `picture PAGE WORDS NTH`: a file goes in, JSON or PNG out.
 
 It ends with 0, or with 3 and a sentence on stderr where the file cannot be read.
 """
@@ -19,10 +19,12 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["read", ending]:
                 out = KINDS[ending](data).as_json().encode("ascii")
-            case ["picture", page, words]:
-                out = picture(data, int(page), words)
+            case ["picture", page, words, nth]:
+                out = picture(data, int(page), words, int(nth))
             case _:
-                raise ValueError(f"the reader was asked {arguments!r:.80}, expected read ENDING or picture PAGE WORDS")
+                raise ValueError(
+                    f"the reader was asked {arguments!r:.80}, expected read ENDING or picture PAGE WORDS NTH"
+                )
     except ModuleNotFoundError as problem:
         print(problem.name, file=sys.stderr)
         return MISSING

@@ -81,8 +81,8 @@ def blocks_of(lines: list[Line], levels: dict[float, int]) -> list[Block]:
     return blocks
 
 
-def picture(data: bytes, number: int, words: str) -> bytes:
-    """The page with that number, from 1, as a PNG; `words` are marked where they stand on it.
+def picture(data: bytes, number: int, words: str, nth: int) -> bytes:
+    """The page with that number, from 1, as a PNG; `words` are marked where they stand for the `nth` time, from 0.
 
     Raises ValueError for a page that there is not.
     """
@@ -98,7 +98,7 @@ def picture(data: bytes, number: int, words: str) -> bytes:
     for y in range(height):
         row = raw[y * stride : y * stride + width * channels]
         rows.append(bytearray(row) if channels == 3 else bytearray(without_alpha(row, channels)))
-    for left, bottom, right, top in boxes_of(page, words):
+    for left, bottom, right, top in boxes_of(page, words, nth):
         mark(rows, (left * scale, height - top * scale, right * scale, height - bottom * scale))
     return png(rows, width, height)
 
@@ -121,7 +121,7 @@ def mark(rows: list[bytearray], box: tuple[float, float, float, float]) -> None:
                 row[3 * x + n] = row[3 * x + n] * MARK[n] // 255
 
 
-def boxes_of(page: Any, words: str) -> list[tuple[float, float, float, float]]:
+def boxes_of(page: Any, words: str, nth: int) -> list[tuple[float, float, float, float]]:
     """Where the words stand, in points from below left: white space counts for nothing, as lines are broken anew."""
     wanted = "".join(words.split())
     if not wanted:
@@ -130,6 +130,8 @@ def boxes_of(page: Any, words: str) -> list[tuple[float, float, float, float]]:
     kept = [(n, c) for n, c in enumerate(text_page.get_text_range()) if not c.isspace() and c != HYPHEN]
     squeezed = "".join(c for _, c in kept)
     found = squeezed.find(wanted)
+    for _ in range(nth):
+        found = squeezed.find(wanted, found + 1) if found >= 0 else -1
     if found < 0:
         return []
     first, last = kept[found][0], kept[found + len(wanted) - 1][0]

@@ -1,12 +1,12 @@
 """The endpoints below /ouvert/agents: for the owner, and for keys with the scope `agents`, each their own runs."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from ouvert.agents import AgentError, Agents, Event, EventLog, shown_facts
+from ouvert.agents import AgentError, Agents, Asked, Event, EventLog, shown_facts
 from ouvert.serving.agents.runs import SCOPE, Runs
 from ouvert.serving.callers import refuse_without_scope
 from ouvert.serving.endpoints import Call, Endpoint, Handler
@@ -14,14 +14,24 @@ from ouvert.serving.errors import Refusal
 from ouvert.serving.sentences import sentence_of
 from ouvert.serving.streams import JSONAnswer
 
+class Said(BaseModel):
+    """A message of the conversation before the task."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["user", "assistant"]
+    content: Annotated[str, Field(max_length=1_000_000)]
+
 
 class RunRequest(BaseModel):
-    """`agent`: its name, without `agent/`. `task`: the caller's own words, which count as such."""
+    """`agent`: its name, without `agent/`. `task`: the caller's own words, which count as such. `history`: what was
+    said before it; a run that is told what a model said begins tainted."""
 
     model_config = ConfigDict(extra="forbid")
 
     agent: Annotated[str, Field(max_length=64)]
     task: Annotated[str, Field(min_length=1, max_length=1_000_000)]
+    history: Annotated[list[Said], Field(max_length=1000)] = Field(default_factory=list)
 
 
 class VerdictRequest(BaseModel):
@@ -44,7 +54,8 @@ async def listed(call: Call) -> Response:
 
 
 async def create(call: Call) -> Response:
-    run = await runs_of(call).begin(call.caller, call.body.agent, call.body.task)
+    asked = Asked(text=call.body.task, history=[each.model_dump() for each in call.body.history])
+    run = await runs_of(call).begin(call.caller, call.body.agent, asked)
     return JSONAnswer(await asyncio.to_thread(facts_of, call, run), 202)
 
 

@@ -22,7 +22,7 @@ from ouvert.store import Installed
 LOG = logging.getLogger("ouvert.serving")
 
 SCOPE = "agents"
-KNOWN = {"name", "description", "model", "tools", "approve"}  # of an agent's header, to whoever may ask it
+KNOWN = {"name", "description", "model", "tools", "documents", "approve", "budget"}  # of an agent's header, to whoever may ask it
 
 
 class NewRun(Opening):
@@ -131,12 +131,12 @@ class Runs:
         """Where a run of this caller stands. Raises Refusal without the scope, AgentError for no run of theirs."""
         return shown_facts(self.agents_of(caller).facts(run))
 
-    async def begin(self, caller: Caller, name: str, text: str) -> str:
+    async def begin(self, caller: Caller, name: str, asked: Asked) -> str:
         """A run in the background; its id. Raises Refusal, AgentError."""
         agents = self.agents_of(caller)
         agent = self.agent(agents, name, caller)
         run = new_run_id()
-        await self._go(run, RunTask(NewRun(agents, agent, Asked(text=text), run, caller.whose)), caller)
+        await self._go(run, RunTask(NewRun(agents, agent, asked, run, caller.whose)), caller)
         return run
 
     async def go_on(self, run: str, task: RunTask, caller: Caller) -> None:

@@ -11,6 +11,7 @@ from ouvert.assistant import (
     BASE,
     Answer,
     ChatRequest,
+    Cited,
     Event,
     Finished,
     ReasoningDelta,
@@ -95,6 +96,8 @@ class RunInProgress:
                 else:
                     yield from self._passed_on(event)
             yield TextDelta(self._ending())
+            for place in self._places():
+                yield Cited(place)
             yield self._finished()
         finally:
             self._context.__exit__(None, None, None)
@@ -126,6 +129,12 @@ class RunInProgress:
         stopped = state.stopped or {"reason": "stopped", "text": ""}
         text = said_at_the_end(stopped)
         return text if stopped["reason"] == "done" else f"I stopped ({stopped['reason']}): {text}"
+
+    def _places(self) -> Sequence[Mapping[str, Any]]:
+        """What the citations of the answer lead to."""
+        stopped = self._run.state.stopped or {}
+        places: Sequence[Mapping[str, Any]] = stopped.get("cited", {}).get("places", ())
+        return places
 
     def _finished(self) -> Finished:
         """The receipt is that of the last answer, with what the run was beside it; its record has all of them."""

@@ -47,6 +47,9 @@ MESSAGE_FIELDS: dict[str, tuple[tuple[type, ...], bool]] = {
     "error": ((str,), False),
     "receipt": ((dict,), False),
     "usage": ((dict,), False),
+    "documents": ((list,), False),  # names of the collections that were asked
+    "citations": ((list,), False),  # of {mark, start, stop, collection, document, name, page, first, last}
+    "run": ((str,), False),  # of the agent that answered
 }
 ROLES = ("user", "assistant")
 
