@@ -1,4 +1,5 @@
 /** A conversation is a tree of messages; the branch in view is the path from a root to `leaf`. Values, never changed. */
+import type { Citation } from "./citations";
 
 export type Role = "user" | "assistant";
 export type Ended = "stop" | "length" | "cancelled" | "error";
@@ -22,6 +23,9 @@ export interface Message {
   error?: string;
   receipt?: Receipt;
   usage?: Usage;
+  documents?: string[]; // collections that were asked
+  citations?: Citation[];
+  run?: string; // of the agent that answered
 }
 
 export type Json = string | number | boolean | null | Json[] | { [name: string]: Json };
@@ -48,6 +52,7 @@ export interface Settings {
   effort?: string;
   system?: string;
   sampling?: Sampling;
+  documents?: string[]; // collections that are asked
   truncation?: "auto"; // where the context is full, the oldest turns are left out
 }
 
@@ -163,10 +168,14 @@ export function toWire(path: Message[], system: string | undefined): WireMessage
 /** Whether an answer came to no end that anybody noted: the page or the server went away while it was written. */
 export const isInterrupted = (message: Message): boolean => message.role === "assistant" && message.ended === undefined;
 
+/** What the marks of an answer lead to. */
+const sourcesOf = ({ citations = [] }: Message): string =>
+  citations.length === 0 ? "" : `\n${[...new Set(citations.map(({ mark, name, page, paged }) => `- [${mark}] ${name}${paged ? `, ${page}` : ""}`))].join("\n")}\n`;
+
 export function toMarkdown(conversation: Conversation, names: Record<Role | "interrupted", string>): string {
   const parts = pathTo(conversation, conversation.leaf).map((message) => {
     const documents = (message.attachments ?? []).map((each) => `> ${each.name}\n`).join("");
-    return `## ${names[message.role]}${message.model ? ` (${message.model})` : ""}\n\n${documents}${message.text}\n${isInterrupted(message) ? `\n*${names.interrupted}*\n` : ""}`;
+    return `## ${names[message.role]}${message.model ? ` (${message.model})` : ""}\n\n${documents}${message.text}\n${sourcesOf(message)}${isInterrupted(message) ? `\n*${names.interrupted}*\n` : ""}`;
   });
   return `# ${conversation.title}\n\n${parts.join("\n")}`;
 }

@@ -6,6 +6,8 @@ import "./base.css";
 import "./style.css";
 import "./look.css";
 import "./compare.css";
+import "./documents.css";
+import "./agents.css";
 import { App } from "./components/app";
 import { isComparing } from "./state/comparing";
 import { connect } from "./state/connecting";

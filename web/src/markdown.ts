@@ -5,7 +5,8 @@
  * While an answer grows, only its last blocks are parsed again.
  */
 import DOMPurify from "dompurify";
-import { Lexer, Marked, type Tokens } from "marked";
+import { Lexer, Marked, type TokenizerAndRendererExtension, type Tokens } from "marked";
+import { CHIP, CHIP_END, NOWHERE } from "./citations";
 import { escapeHtml } from "./escape";
 import { highlighted } from "./highlight";
 
@@ -30,6 +31,46 @@ export interface Labels {
   imageNotLoaded: string;
 }
 
+/** What a chip shows, and the place that it leads to, in words. */
+export interface Chip {
+  mark: string;
+  title: string;
+}
+
+/** Of an answer from documents: one chip for each citation, and what a mark that leads nowhere becomes. */
+export interface Chips {
+  cited: Chip[];
+  source: string; // said before the mark to who does not see that it is a chip
+  nowhere: Chip;
+}
+
+const SIGN = new RegExp(`^${CHIP}(\\d+|${NOWHERE})${CHIP_END}`);
+// What marked writes in place of a sign; text that it does not read as Markdown (code, addresses) keeps the sign itself.
+const [READ, READ_END] = ["\ue002", "\ue003"];
+const ANY_SIGN = new RegExp(`([${CHIP}${READ}])(\\d+|${NOWHERE})[${CHIP_END}${READ_END}]`, "g");
+
+const citation: TokenizerAndRendererExtension = {
+  name: "citation",
+  level: "inline",
+  start: (source) => source.indexOf(CHIP),
+  tokenizer(source) {
+    const found = SIGN.exec(source);
+    return found ? { type: "citation", raw: found[0], sign: found[1] } : undefined;
+  },
+  renderer: ({ sign }) => `${READ}${sign as string}${READ_END}`,
+};
+
+function withButtons(html: string, { cited, source, nowhere }: Chips): string {
+  return html.replace(ANY_SIGN, (_, kind: string, sign: string) => {
+    const chip = sign === NOWHERE ? nowhere : cited[Number(sign)];
+    if (!chip) return "";
+    const [mark, title] = [escapeHtml(chip.mark), escapeHtml(chip.title)];
+    if (kind === CHIP) return `[${mark}]`;
+    if (chip === nowhere) return `<span class="unsupported" title="${title}">${mark}</span>`;
+    return `<button type="button" class="cite cite-${sign}" title="${title}"><span class="off-screen">${escapeHtml(source)} </span>${mark}</button>`;
+  });
+}
+
 const SAFE_LINK = /^(https?|mailto):/i;
 
 /** A longer block of code is coloured only once it is complete. */
@@ -38,6 +79,7 @@ const COLOURED_WHILE_GROWING = 4000;
 function makeRenderer(labels: Labels, growing: boolean): Marked {
   return new Marked({
     gfm: true,
+    extensions: [citation],
     renderer: {
       html: ({ text }: Tokens.HTML | Tokens.Tag) => escapeHtml(text),
       image: ({ href, text }: Tokens.Image) =>
@@ -93,9 +135,11 @@ const SANITISED = {
   RETURN_TRUSTED_TYPE: true,
 };
 
-/** Sanitised HTML of one block. `definitions` are the sources of the answer's link definitions. */
-export function renderBlock(source: string, labels: Labels, definitions = "", growing = false): string {
-  const html = renderer(labels, growing).parse(definitions + source, { async: false });
+/** Sanitised HTML of one block. `definitions` are the sources of the answer's link definitions; `chips` what the signs
+ * of citations in it become. */
+export function renderBlock(source: string, labels: Labels, definitions = "", growing = false, chips?: Chips): string {
+  const read = renderer(labels, growing).parse(definitions + source, { async: false });
+  const html = chips ? withButtons(read, chips) : read;
   // A TrustedHTML where the browser has such values; Preact hands it on unchanged.
   return DOMPurify.sanitize(html, SANITISED) as unknown as string;
 }

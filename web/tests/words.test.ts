@@ -3,7 +3,9 @@ import { expect, test } from "vitest";
 import { bytes, duration, language, LANGUAGES, number, preferredLanguage } from "../src/words";
 import { en } from "../src/words/en";
 import { fr } from "../src/words/fr";
+import { AGENTS } from "../src/words/agents";
 import { COMPARE } from "../src/words/compare";
+import { DOCUMENTS } from "../src/words/documents";
 import { LOOK } from "../src/words/look";
 
 const files = (folder: string): string[] =>
@@ -12,10 +14,13 @@ const files = (folder: string): string[] =>
   );
 const code = files("src").filter((path) => /\.tsx?$/.test(path) && !path.includes("/words/")).map((path) => readFileSync(path, "utf8")).join("\n");
 
+const OTHERS: { en: object; fr: object }[] = [COMPARE, DOCUMENTS, AGENTS];
+
 test("French says everything English says", () => {
   expect(Object.keys(fr)).toEqual(Object.keys(en));
   expect(Object.keys(LOOK.fr)).toEqual(Object.keys(LOOK.en));
-  expect(Object.keys(COMPARE.fr)).toEqual(Object.keys(COMPARE.en));
+  for (const { en: english, fr: french } of OTHERS) expect(Object.keys(french)).toEqual(Object.keys(english));
+  for (const names of ["approveModes", "states", "spentNames", "effects", "origins"] as const) expect(Object.keys(AGENTS.fr[names])).toEqual(Object.keys(AGENTS.en[names]));
   for (const [name, value] of Object.entries(LOOK.en)) if (typeof value === "object") expect(Object.keys(LOOK.fr[name as keyof typeof LOOK.fr])).toEqual(Object.keys(value));
   expect(fr.suggestions.length).toBe(en.suggestions.length);
   for (const names of ["effortNames", "endNames", "samplingNames", "taglines", "faults"] as const) expect(Object.keys(fr[names])).toEqual(Object.keys(en[names]));
@@ -28,14 +33,14 @@ const sentences = (value: unknown): string[] =>
   : Object.values(value as object).flatMap(sentences);
 
 test("French is set as French is: narrow no-break spaces, curly apostrophes, decimal commas", () => {
-  const said = [...sentences(fr), ...sentences(LOOK.fr), ...sentences(COMPARE.fr)];
+  const said = [...sentences(fr), ...sentences(LOOK.fr), ...OTHERS.flatMap((each) => sentences(each.fr))];
   expect(said.length).toBeGreaterThan(200);
   expect(said.filter((each) => /[^\u202f\d/] ?[;!?»]|[^\u202f]:(?!\/)|«[^\u202f]/u.test(each))).toEqual([]);
   expect(said.filter((each) => /'|"|\d\.\d| {2}/.test(each))).toEqual([]);
 });
 
 test("a French reader finds none of the words that were translated one by one", () => {
-  const said = [...sentences(fr), ...sentences(LOOK.fr), ...sentences(COMPARE.fr)].join("\n");
+  const said = [...sentences(fr), ...sentences(LOOK.fr), ...OTHERS.flatMap((each) => sentences(each.fr))].join("\n");
   for (const odd of ["défaut propre", "Revenir", "octets", "Vos mots", "Renvoyer", "Une autre réponse", "la plus longue", "Consigne\n", "Segmenteur", "Coupé à", "Garder ce qui tient", "sont gardés", "tout juste", "par lui-même", "Comme le système", "Ignorer", "Enter", "Shift", "Esc", "empaqueté", "Gabarit"]) {
     expect(said).not.toContain(odd);
   }
@@ -56,9 +61,14 @@ test("where answers are compared, nothing was left in English", () => {
   expect(alike.sort()).toEqual(["rating"]);
 });
 
+test("of documents and agents, nothing was left in English", () => {
+  const alike = [DOCUMENTS, AGENTS].flatMap((each) => Object.entries(each.en).filter(([name, value]) => typeof value === "string" && (each.fr as Record<string, unknown>)[name] === value));
+  expect(alike.map(([name]) => name)).toEqual(["agents"]);
+});
+
 test("every sentence is used", () => {
   const asked = new Set([...code.matchAll(/\b(?:say|value)\.(\w+)/g)].map((match) => match[1]));
-  expect([...Object.keys(LOOK.en), ...Object.keys(COMPARE.en)].filter((name) => !asked.has(name))).toEqual([]);
+  expect([LOOK, ...OTHERS].flatMap((each) => Object.keys(each.en)).filter((name) => !asked.has(name))).toEqual([]);
   const unused = Object.keys(en).filter((name) => !asked.has(name) && !code.includes(`"${name}"`) && !/Hint$|^effortNames$/.test(name));
   expect(unused).toEqual([]);
 });

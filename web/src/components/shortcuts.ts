@@ -4,7 +4,7 @@ import { altKey, isComposing } from "../keys";
 import { regenerate, stop } from "../state/asking";
 import { startNew } from "../state/conversations";
 import { generation, lastAnswer } from "../state/open-conversations";
-import { isKeyNeeded } from "../state/session";
+import { isKeyNeeded, mayUseAgents, mayUseDocuments } from "../state/session";
 import { closePanel, editing, focusComposer, focusSearch, hideSidebarIfNarrow, panel, sidebarShown } from "../state/view";
 import { copyText } from "./clipboard";
 
@@ -28,7 +28,7 @@ function escape(): void {
   else hideSidebarIfNarrow();
 }
 
-function actionOf(event: KeyboardEvent): (() => void) | undefined {
+function actionOf(event: KeyboardEvent): (() => unknown) | undefined {
   const hasCommand = event.ctrlKey || event.metaKey;
   if (hasCommand === event.altKey) return undefined;
   return hasCommand ? WITH_COMMAND[event.key.toLowerCase()] : WITH_ALT[altKey(event)];
@@ -43,10 +43,12 @@ const WITH_COMMAND: Record<string, () => void> = {
   "/": () => (panel.value = panel.value?.kind === "shortcuts" ? null : { kind: "shortcuts" }),
 };
 
-const WITH_ALT: Record<string, () => void> = {
+const WITH_ALT: Record<string, () => unknown> = {
   n: () => startNew(),
   s: () => (sidebarShown.value = !sidebarShown.value),
   m: () => (panel.value = { kind: "models" }),
+  o: () => mayUseDocuments.value && (panel.value = { kind: "documents" }),
+  a: () => mayUseAgents.value && (panel.value = { kind: "runs" }),
   ",": () => (panel.value = { kind: "settings" }),
   i: () => withLastAnswer((message) => (panel.value = { kind: "receipt", message: message.id })),
   r: () => withLastAnswer(regenerate),

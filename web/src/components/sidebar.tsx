@@ -3,10 +3,12 @@ import { ADDRESS, isComparing } from "../state/comparing";
 import { listing, searchQuery } from "../state/conversation-list";
 import { show, startNew } from "../state/conversations";
 import { current, generations } from "../state/open-conversations";
-import { compares, isKeyNeeded, storesConversations } from "../state/session";
+import { compares, isKeyNeeded, mayUseAgents, mayUseDocuments, storesConversations } from "../state/session";
 import { hideSidebarIfNarrow, panel, sidebarShown } from "../state/view";
 import { words } from "../words";
+import { acting } from "../words/agents";
 import { compared } from "../words/compare";
+import { papers } from "../words/documents";
 import { Button } from "./button";
 import { Icon, Mark } from "./icons";
 
@@ -30,6 +32,7 @@ export function Sidebar() {
           <span>{compared.value.sideBySide}</span>
         </a>
       )}
+      <Desk />
       <Search />
       <List />
       <footer>
@@ -37,6 +40,31 @@ export function Sidebar() {
         <Button icon="keyboard" label={say.shortcuts} onClick={() => (panel.value = { kind: "shortcuts" })} />
       </footer>
     </nav>
+  );
+}
+
+/** What else there is beside conversations. */
+function Desk() {
+  const open = (kind: "documents" | "runs") => {
+    hideSidebarIfNarrow();
+    panel.value = { kind };
+  };
+  if (!mayUseDocuments.value && !mayUseAgents.value) return null;
+  return (
+    <div class="desk">
+      {mayUseDocuments.value && (
+        <button type="button" onClick={() => open("documents")}>
+          <Icon name="library" />
+          <span>{papers.value.documents}</span>
+        </button>
+      )}
+      {mayUseAgents.value && (
+        <button type="button" onClick={() => open("runs")}>
+          <Icon name="agent" />
+          <span>{acting.value.runs}</span>
+        </button>
+      )}
+    </div>
   );
 }
 

@@ -1,4 +1,5 @@
 /** Answers, as a stream of events or in one piece, over OpenAI's Chat Completions. */
+import type { UrlCitation } from "../citations";
 import type { Receipt, Sampling, Usage, WireMessage } from "../conversation";
 import type { Edit } from "../edits";
 import type { Watched } from "../watched";
@@ -16,6 +17,7 @@ export type AnswerEvent =
   | { kind: "reading"; reading: Reading }
   | { kind: "reasoning"; text: string }
   | { kind: "text"; text: string }
+  | { kind: "cited"; cited: UrlCitation } // its mark is in the text before it
   | { kind: "watched"; piece: Watched }
   | { kind: "finished"; reason: string }
   | { kind: "usage"; usage: Usage }
@@ -23,7 +25,7 @@ export type AnswerEvent =
 
 interface Chunk {
   choices?: {
-    delta?: { content?: string | null; reasoning?: string | null; reasoning_content?: string | null };
+    delta?: { content?: string | null; reasoning?: string | null; reasoning_content?: string | null; annotations?: { type: string; url_citation?: UrlCitation }[] };
     finish_reason?: string | null;
   }[];
   usage?: Usage | null;
@@ -40,6 +42,7 @@ export function* eventsOf(chunk: Chunk): Generator<AnswerEvent> {
   const reasoning = choice?.delta?.reasoning ?? choice?.delta?.reasoning_content;
   if (reasoning) yield { kind: "reasoning", text: reasoning };
   if (choice?.delta?.content) yield { kind: "text", text: choice.delta.content };
+  for (const { url_citation: cited } of choice?.delta?.annotations ?? []) if (cited) yield { kind: "cited", cited };
   if (choice?.finish_reason) yield { kind: "finished", reason: choice.finish_reason };
   if (chunk.usage) yield { kind: "usage", usage: chunk.usage };
   if (chunk.ouvert?.receipt) yield { kind: "receipt", receipt: chunk.ouvert.receipt };
@@ -51,11 +54,12 @@ export interface AnswerRequest {
   effort?: string | undefined;
   sampling?: Sampling | undefined;
   truncation?: "auto" | undefined; // the oldest turns may be left out
+  documents?: string[] | undefined; // collections that are asked
   edits?: Edit[] | undefined; // of the model while it answers
   watch?: string[] | undefined; // what is seen of it while it answers
 }
 
-export function requestBody({ model, messages, effort, sampling = {}, truncation, edits, watch }: AnswerRequest): Record<string, unknown> {
+export function requestBody({ model, messages, effort, sampling = {}, truncation, documents, edits, watch }: AnswerRequest): Record<string, unknown> {
   const { max_tokens, ...numbers } = sampling;
   return {
     model,
@@ -66,6 +70,7 @@ export function requestBody({ model, messages, effort, sampling = {}, truncation
       receipt: "full",
       progress: true,
       ...(truncation === undefined ? {} : { truncation }),
+      ...(documents === undefined ? {} : { documents }),
       ...(edits === undefined ? {} : { edits }),
       ...(watch === undefined ? {} : { watch }),
     },

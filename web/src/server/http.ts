@@ -23,10 +23,11 @@ export const key = {
   set: (value: string) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
 };
 
-/** `path` is relative: there is no other server than the one the page came from. Throws ServerError, or what `signal` aborts with. */
+/** `path` is relative: there is no other server than the one the page came from. `body`: a file as it is, or JSON. Throws ServerError, or what `signal` aborts with. */
 export async function request(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
   const headers: Record<string, string> = {};
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const isFile = body instanceof Blob;
+  if (body !== undefined) headers["Content-Type"] = isFile ? "application/octet-stream" : "application/json";
   if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
   let response: Response;
   try {
@@ -34,7 +35,7 @@ export async function request(method: string, path: string, body?: unknown, sign
       method,
       headers,
       credentials: "same-origin",
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(body === undefined ? {} : { body: isFile ? body : JSON.stringify(body) }),
       ...(signal ? { signal } : {}),
     });
   } catch (problem) {

@@ -1,5 +1,6 @@
 /** The models of the server, and how many of their tokens a prompt is. */
 import type { WireMessage } from "../conversation";
+import type { AgentFacts } from "./agents";
 import { json, request } from "./http";
 
 /** Whether a model fits into the memory that models may use. */
@@ -21,6 +22,7 @@ export interface ModelRecord {
   toy?: boolean; // small enough that its answers are often wrong
   adapters?: { name: string; state: string }[]; // with which it answers
   removable?: boolean; // it is in the store, not only named where the server was started
+  agent?: AgentFacts; // it is an agent, and these are of its file
   fault?: string; // why its files cannot be used
   state: "loaded" | "loading" | "on_disk" | "failed";
   progress?: number; // 0 to 1, while loading

@@ -1,8 +1,9 @@
 import type { OpenedFrom } from "../where";
 import { json, request } from "./http";
 
-/** What keys must be granted: to look inside a model, and to change it for an answer. The owner may do both. */
-export type Scope = "inspect" | "edit";
+/** What keys must be granted: to look inside a model, to change it for an answer, to have agents act, to have documents.
+ * The owner may do all of it. */
+export type Scope = "inspect" | "edit" | "agents" | "documents";
 
 /** From where the page was opened, and what the reader may do. `reads_stored`: their conversations are stored.
  * `compares`: answers can be compared here. */

@@ -9,7 +9,8 @@ import { announcement } from "./notices";
 import { current, generation, generations, keepOpen, letGo, update, type Generation, type PartialAnswer } from "./open-conversations";
 import { messageSoFar, receiveAnswer } from "./receiving";
 import { save } from "./saving";
-import { settings, systemPrompt } from "./settings";
+import { runAgent } from "./running";
+import { askedDocuments, settings, systemPrompt } from "./settings";
 import { cancelTitle, requestTitle } from "./titles";
 import { keepWatched, watchOf } from "./watching";
 
@@ -28,14 +29,15 @@ export async function generate(question: string, change: Partial<AnswerRequest> 
   const started = begin(question, chosen);
   const { message } = started;
   const stopWatching = watchUntilBegun(started);
-  const outcome = await receiveAnswer(request, started, () => {
+  const keep = () => {
     update(id, (conversation) => withChanged(conversation, message, messageSoFar(started.partial.value)));
     void save(id);
-  });
+  };
+  const outcome = await (chosen.agent ? runAgent(chosen.agent, id, question, started) : receiveAnswer(request, started, keep));
   stopWatching();
   keepWatched(message, started.partial.value.watched);
   await end(id, message, outcome);
-  if (outcome.ended === "stop" && !outcome.reasoning && !chosen.toy) void requestTitle(id, chosen.id);
+  if (outcome.ended === "stop" && !outcome.reasoning && !chosen.toy && !chosen.agent) void requestTitle(id, chosen.id);
   return outcome;
 }
 
@@ -46,14 +48,16 @@ function requestFor(question: string, chosen: ModelRecord): AnswerRequest {
     effort: effort.value,
     sampling: settings.value.sampling,
     truncation: settings.value.truncation,
+    documents: askedDocuments.value,
     watch: watchOf(chosen),
   };
 }
 
 /** An empty answer is in the conversation, in view and saved. */
-function begin(question: string, { id: chosen }: ModelRecord): Generation {
+function begin(question: string, { id: chosen, agent }: ModelRecord): Generation {
   const { id } = current.value;
   const message: Message = { id: newId(), parent: question, role: "assistant", text: "", created: new Date().toISOString(), model: chosen };
+  if (askedDocuments.value && !agent) message.documents = askedDocuments.value;
   const started: Generation = {
     message: message.id,
     partial: signal<PartialAnswer>({ text: "", reasoning: "" }),
@@ -87,7 +91,7 @@ async function end(id: string, message: string, outcome: Partial<Message>): Prom
     const remaining = new Map(generations.value);
     remaining.delete(id);
     generations.value = remaining; // the conversation is kept open until it is saved
-    announcement.value = announcementOf(outcome);
+    if (outcome.ended !== undefined) announcement.value = announcementOf(outcome); // a run that waits said so itself
   });
   await save(id);
   letGo(id);

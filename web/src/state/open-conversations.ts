@@ -1,5 +1,6 @@
 /** Conversations that are open: the one in view, and those whose answers are being written. */
 import { computed, signal, type Signal } from "@preact/signals";
+import type { Citation } from "../citations";
 import { emptyConversation, find, pathTo, type Conversation, type Message } from "../conversation";
 import type { Reading } from "../server/answers";
 import type { Watched } from "../watched";
@@ -23,6 +24,7 @@ export interface PartialAnswer {
   thinkingBegan?: number;
   thinkingEnded?: number;
   watched?: Watched; // of its tokens so far
+  citations?: Citation[];
 }
 
 /** Answers that are being written, by the id of their conversation. */

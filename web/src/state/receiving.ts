@@ -1,4 +1,5 @@
 /** An answer is received, event by event, to its end, whatever the end is. */
+import { citationOf } from "../citations";
 import type { Ended, Message, Receipt, Usage } from "../conversation";
 import { streamAnswer, type AnswerEvent, type AnswerRequest } from "../server/answers";
 import { isAbort, ServerError } from "../server/http";
@@ -57,6 +58,10 @@ function withReceived(answer: PartialAnswer, event: AnswerEvent): PartialAnswer 
       return { ...answer, reasoning: answer.reasoning + event.text, thinkingBegan: answer.thinkingBegan ?? performance.now() };
     case "watched":
       return { ...answer, watched: joined(answer.watched, event.piece) };
+    case "cited": {
+      const citation = citationOf(event.cited, answer.text);
+      return citation ? { ...answer, citations: [...(answer.citations ?? []), citation] } : answer;
+    }
     case "text": {
       const text = answer.text + event.text;
       return answer.thinkingBegan === undefined ? { ...answer, text } : { ...answer, text, thinkingEnded: answer.thinkingEnded ?? performance.now() };
@@ -89,9 +94,10 @@ function failure(problem: unknown, { truncation }: AnswerRequest): Outcome {
 }
 
 /** The message of an answer that is not complete. */
-export function messageSoFar({ text, reasoning, thinkingBegan, thinkingEnded }: PartialAnswer): Partial<Message> {
+export function messageSoFar({ text, reasoning, thinkingBegan, thinkingEnded, citations }: PartialAnswer): Partial<Message> {
   return {
     text: text.toWellFormed(),
+    ...(citations ? { citations } : {}),
     ...(reasoning ? { reasoning: reasoning.toWellFormed() } : {}),
     ...(thinkingBegan === undefined
       ? {}

@@ -12,6 +12,8 @@ export const storesConversations = computed(() => session.value?.reads_stored ??
 export const isOwner = computed(() => session.value?.who === "owner");
 export const mayInspect = computed(() => session.value?.scopes.includes("inspect") ?? false);
 export const mayEdit = computed(() => session.value?.scopes.includes("edit") ?? false);
+export const mayUseDocuments = computed(() => session.value?.scopes.includes("documents") ?? false);
+export const mayUseAgents = computed(() => session.value?.scopes.includes("agents") ?? false);
 /** Whether this server has answers to compare. */
 export const compares = computed(() => session.value?.compares ?? false);
 export const where = computed(() => whereIs(session.value?.opened_from, location));

@@ -3,11 +3,14 @@ import { computed } from "@preact/signals";
 import { instructions, type Settings } from "../conversation";
 import { current } from "./open-conversations";
 import { save } from "./saving";
+import { mayUseDocuments } from "./session";
 import { generalInstructions, presets, storeLastSettings, type Preset } from "./stored";
 
 /** Of the conversation in view. */
 export const settings = computed<Settings>(() => current.value.settings ?? {});
 export const systemPrompt = computed(() => instructions(generalInstructions.value, settings.value.system));
+/** The collections that the conversation in view asks; undefined: none. */
+export const askedDocuments = computed(() => (mayUseDocuments.value && settings.value.documents?.length ? settings.value.documents : undefined));
 export const leavesOutOldest = computed(() => settings.value.truncation === "auto");
 
 export function changeSettings(change: Settings): void {
@@ -18,6 +21,12 @@ function replaceSettings(changed: Settings): void {
   current.value = { ...current.value, settings: changed };
   storeLastSettings(changed);
   if (current.value.messages.length > 0) void save(current.value.id);
+}
+
+/** Whether this conversation asks that collection. */
+export function askDocuments(name: string, isWanted: boolean): void {
+  const others = (settings.value.documents ?? []).filter((each) => each !== name);
+  changeSettings({ documents: isWanted ? [...others, name].sort() : others });
 }
 
 /** From here on the oldest turns of this conversation are left out when the context is full; every receipt says it. */

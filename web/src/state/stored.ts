@@ -18,8 +18,8 @@ export function lastSettings(): Settings {
   }
 }
 
-/** The system prompt and the truncation belong to one conversation and are left out. */
-export function storeLastSettings({ system: _, truncation: __, ...lasting }: Settings): void {
+/** The system prompt, the truncation and the documents belong to one conversation and are left out. */
+export function storeLastSettings({ system: _, truncation: __, documents: ___, ...lasting }: Settings): void {
   localStorage.setItem(SETTINGS, JSON.stringify(lasting));
 }
 

@@ -1,5 +1,6 @@
 /** What is shown beside the conversation: the list of conversations, one panel at a time, and where the focus is. */
 import { signal } from "@preact/signals";
+import type { DeletionReceipt } from "../server/documents";
 
 export type Panel =
   | { kind: "settings" | "shortcuts" | "models" | "training" }
@@ -9,7 +10,21 @@ export type Panel =
   | { kind: "obtain" } // models that can be fetched, and those to be removed
   | { kind: "fetch"; model: string; source: string; hosts: string[]; size: number | null; licence?: string }
   | { kind: "remove" | "discard"; model: string; size: number }
+  | { kind: "documents" | "runs" }
+  | { kind: "remove-document"; collection: string; document?: { id: string; name: string } } // without one, all of the collection
+  | { kind: "deletion"; receipt: DeletionReceipt }
+  | { kind: "place"; place: CitedPlace; back?: Panel } // a page of a document
+  | { kind: "run" | "remove-run"; run: string }
   | { kind: "link"; href: string };
+
+/** What is opened: `name` of the document is shown until the server has said more. */
+export interface CitedPlace {
+  collection: string;
+  document: string;
+  name: string;
+  start: number;
+  stop: number;
+}
 
 const NARROW = 900; // pixels: a narrower window shows the list of conversations or the conversation, not both
 

@@ -7,6 +7,8 @@ import { fileURLToPath } from "node:url";
 
 export const OUVERT = fileURLToPath(new URL("../../../.venv/bin/ouvert", import.meta.url));
 
+const PYTHON = fileURLToPath(new URL("../../../.venv/bin/python", import.meta.url));
+
 export interface Serving {
   address: string;
   home: string;
@@ -19,8 +21,16 @@ export function smollm2(): string {
   return (JSON.parse(execFileSync(OUVERT, ["show", "smollm2", "--json"], { encoding: "utf8" })) as { path: string }).path;
 }
 
-export async function serve(...models: string[]): Promise<Serving> {
-  const home = mkdtempSync(join(tmpdir(), "ouvert-home-"));
+export const serve = (...models: string[]): Promise<Serving> => serveIn(mkdtempSync(join(tmpdir(), "ouvert-home-")), models);
+
+/** Over the models, agents and files of desk_home.py, which are very small and say what they are told. */
+export async function serveDesk(): Promise<Serving> {
+  const home = mkdtempSync(join(tmpdir(), "ouvert-desk-"));
+  const models = execFileSync(PYTHON, [fileURLToPath(new URL("desk_home.py", import.meta.url)), home], { encoding: "utf8" });
+  return serveIn(home, models.trim().split("\n"));
+}
+
+async function serveIn(home: string, models: string[]): Promise<Serving> {
   const server: ChildProcess = spawn(OUVERT, ["serve", ...models, "--port", "0", "--context", "2048"], { env: { ...process.env, OUVERT_HOME: home } });
   let said = "";
   const address = await new Promise<string>((ready, failed) => {

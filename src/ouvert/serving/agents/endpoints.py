@@ -14,6 +14,7 @@ from ouvert.serving.errors import Refusal
 from ouvert.serving.sentences import sentence_of
 from ouvert.serving.streams import JSONAnswer
 
+
 class Said(BaseModel):
     """A message of the conversation before the task."""
 
@@ -107,6 +108,14 @@ async def decide(call: Call) -> Response:
     return JSONAnswer(await asyncio.to_thread(facts_of, call, run), 202)
 
 
+async def resume(call: Call) -> Response:
+    """A run that was interrupted: the server was stopped, or the model failed."""
+    _, run = found(call)
+    runs = runs_of(call)
+    await runs.go_on(run, await asyncio.to_thread(runs.resumed, call.caller, run), call.caller)
+    return JSONAnswer(await asyncio.to_thread(facts_of, call, run), 202)
+
+
 async def cancel(call: Call) -> Response:
     agents, run = found(call)
     if not runs_of(call).cancel(run):
@@ -144,6 +153,7 @@ ENDPOINTS = (
     endpoint("GET", ONE, one, "Where a run stands, and what it waits for"),
     endpoint("GET", f"{ONE}/events", events, "Its record, from ?after=N on"),
     endpoint("POST", f"{ONE}/verdicts", decide, "Say yes or no to the call that waits, and go on", body=VerdictRequest),
+    endpoint("POST", f"{ONE}/resume", resume, "Go on with a run that was interrupted"),
     endpoint("POST", f"{ONE}/cancel", cancel, "End a run"),
     endpoint("DELETE", ONE, remove, "Delete a run that is over, with its files"),
 )

@@ -22,7 +22,15 @@ from ouvert.store import Installed
 LOG = logging.getLogger("ouvert.serving")
 
 SCOPE = "agents"
-KNOWN = {"name", "description", "model", "tools", "documents", "approve", "budget"}  # of an agent's header, to whoever may ask it
+KNOWN = {
+    "name",
+    "description",
+    "model",
+    "tools",
+    "documents",
+    "approve",
+    "budget",
+}  # of an agent's header, to whoever may ask it
 
 
 class NewRun(Opening):
@@ -125,6 +133,14 @@ class Runs:
         """Say yes or no to the call that waits, and what goes on with the run. Raises Refusal, AgentError."""
         agents = self.agents_of(caller)
         agents.decide(run, call, allowed=allowed, by="owner" if caller.is_owner else caller.whose)
+        return RunTask(OldRun(agents, run, agents.model_of(run), caller.whose))
+
+    def resumed(self, caller: Caller, run: str) -> RunTask:
+        """What goes on with a run that was interrupted. Raises Refusal, AgentError."""
+        agents = self.agents_of(caller)
+        state = agents.facts(run).state.name
+        if state != "running":
+            raise Refusal(409, f"{run} is {state}, expected one that was interrupted.", code="run_not_open")
         return RunTask(OldRun(agents, run, agents.model_of(run), caller.whose))
 
     def facts(self, caller: Caller, run: str) -> dict[str, Any]:

@@ -2,9 +2,11 @@ import { useRef } from "preact/hooks";
 import { stop } from "../../state/asking";
 import { effort, model } from "../../state/models";
 import { generation } from "../../state/open-conversations";
-import { changeSettings } from "../../state/settings";
+import { mayUseDocuments } from "../../state/session";
+import { askedDocuments, changeSettings } from "../../state/settings";
 import { panel } from "../../state/view";
 import { words } from "../../words";
+import { papers } from "../../words/documents";
 import { Button } from "../button";
 import { Icon } from "../icons";
 import { Meter, type PromptCount } from "./prompt-count";
@@ -15,6 +17,7 @@ export function Controls(props: { attach: (files: Iterable<File>) => Promise<voi
     <div class="controls">
       <AttachButton attach={props.attach} />
       <ModelButton />
+      <DocumentsButton />
       <Effort />
       <span class="spring" />
       <Meter count={props.count} />
@@ -50,6 +53,19 @@ function ModelButton() {
       <span class={`dot ${model.value?.state ?? ""}`} />
       <span>{model.value ? model.value.id : say.noModel}</span>
       <Icon name="down" />
+    </button>
+  );
+}
+
+/** Which collections this conversation asks; an agent has its own. */
+function DocumentsButton() {
+  const say = papers.value;
+  const asked = askedDocuments.value;
+  if (!mayUseDocuments.value || model.value?.agent) return null;
+  return (
+    <button type="button" class={asked ? "model library asked" : "model library"} title={say.chooseDocuments} aria-label={asked ? `${say.documents}: ${asked.join(", ")}` : say.documents} onClick={() => (panel.value = { kind: "documents" })}>
+      <Icon name="library" />
+      <span class="library-names">{asked?.join(", ")}</span>
     </button>
   );
 }

@@ -16,7 +16,7 @@ export type PromptCount = Count | "counting" | "unknown" | null;
 /** How many tokens the conversation in view would be with the draft. A newer text cancels the older request. */
 export function usePromptCount(): PromptCount {
   const count = useSignal<PromptCount>(null);
-  const chosen = model.value?.id;
+  const chosen = model.value?.agent ? undefined : model.value?.id; // what an agent reads is its own
   const isRunning = generation.value !== undefined;
   useEffect(() => {
     if (!chosen || isRunning || (isDraftEmpty.value && path.value.length === 0)) {

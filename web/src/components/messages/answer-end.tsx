@@ -13,6 +13,7 @@ import { ContextFull } from "../context-full";
 import { Icon } from "../icons";
 import { AnswerInside } from "../looking/answer-inside";
 import { LookButton } from "../looking/look-button";
+import { Sources } from "../sources";
 import { CopyButton } from "./copy-button";
 import { CorrectionEditor } from "./correction";
 import { Versions } from "./versions";
@@ -26,7 +27,8 @@ export function AnswerEnd({ message }: { message: Message }) {
   const refused = message.receipt ? refusedOf(message.receipt) : 0;
   return (
     <>
-      <HowItEnded message={message} isFull={isFull} />
+      {!message.run && <HowItEnded message={message} isFull={isFull} />}
+      <Sources message={message} />
       {refused > 0 && <p class="ended">{say.leftOut(number(refused))}</p>}
       {isFull && isLast && (
         <div class="ended">
@@ -83,10 +85,10 @@ function Tools({ message, isLast }: { message: Message; isLast: boolean }) {
       <CopyButton text={message.text} />
       <Button icon="again" label={say.regenerate} disabled={!!generation.value} onClick={() => regenerate(message)} />
       <Button icon="receipt" shown label={say.receipt} onClick={() => (panel.value = { kind: "receipt", message: message.id })} />
-      {isOwner.value && message.text && (
+      {isOwner.value && message.text && !message.run && (
         <Button icon="correct" label={say.correctAnswer} expanded={correcting.value?.message === message.id} onClick={() => void beginCorrecting(message)} />
       )}
-      <LookButton message={message} />
+      {!message.run && <LookButton message={message} />}
       {message.model && <span class="by">{message.model}</span>}
     </div>
   );

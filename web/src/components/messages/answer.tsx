@@ -1,8 +1,10 @@
+import type { Citation } from "../../citations";
 import type { Message } from "../../conversation";
 import { lookingAt } from "../../state/looking";
 import type { Generation } from "../../state/open-conversations";
 import { forgetWatched, watchedOf } from "../../state/watching";
 import { duration, words } from "../../words";
+import { RunOfAnswer } from "../agents/run-of-answer";
 import { AnswerText } from "../answer-text";
 import { Mark } from "../icons";
 import { EditedBand } from "../looking/edited-band";
@@ -29,16 +31,21 @@ function AnswerBody({ message, writing }: { message: Message; writing: Generatio
   const ended = partial ? partial.thinkingEnded : (message.thinking_seconds ?? 0) * 1000;
   const watched = writing ? partial?.watched : watchedOf(message.id);
   const isLookedInto = lookingAt(message.id)?.step === "done";
+  const isFromDocuments = message.documents !== undefined || message.run !== undefined;
+  const citations = isFromDocuments ? ((partial ?? message).citations ?? NONE) : undefined;
   return (
     <>
+      {message.run && <RunOfAnswer message={message} run={message.run} />}
       {reasoning && <Thoughts text={reasoning} began={began ?? 0} ended={ended} />}
       {!writing && <EditedBand message={message} />}
       {watched && !isLookedInto && <WatchedAnswer watched={watched} isWriting={writing !== undefined} close={() => forgetWatched(message.id)} />}
-      {text && !watched && !isLookedInto && <AnswerText text={text} growing={writing !== undefined} />}
-      {partial && !text && !reasoning && !watched && <Waiting reading={partial.reading} model={message.model} />}
+      {text && !watched && !isLookedInto && <AnswerText text={text} growing={writing !== undefined} citations={citations} />}
+      {partial && !message.run && !text && !reasoning && !watched && <Waiting reading={partial.reading} model={message.model} />}
     </>
   );
 }
+
+const NONE: Citation[] = [];
 
 /** `ended` is undefined while the model thinks. Both times are in milliseconds. */
 function Thoughts({ text, began, ended }: { text: string; began: number; ended: number | undefined }) {

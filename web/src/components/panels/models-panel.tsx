@@ -1,11 +1,13 @@
 import { useEffect } from "preact/hooks";
 import { adapterInWords } from "../../receipt";
+import type { AgentFacts } from "../../server/agents";
 import type { Fit, ModelRecord } from "../../server/models";
 import { model, models, refreshModels } from "../../state/models";
-import { isOwner } from "../../state/session";
+import { isOwner, mayUseAgents } from "../../state/session";
 import { changeSettings } from "../../state/settings";
 import { closePanel, focusComposer, panel } from "../../state/view";
 import { bytes, compact, number, percent, words } from "../../words";
+import { acting } from "../../words/agents";
 import { Sheet } from "./sheet";
 
 export function ModelsPanel() {
@@ -16,9 +18,8 @@ export function ModelsPanel() {
       {models.value?.length === 0 && <p>{isOwner.value ? say.noModels : `${say.noModels} ${say.noModelsHint}`}</p>}
       <fieldset class="models">
         <legend class="off-screen">{say.chooseModel}</legend>
-        {models.value?.map((each) => (
-          <ModelChoice key={each.id} record={each} />
-        ))}
+        {models.value?.filter((each) => !each.agent).map((each) => <ModelChoice key={each.id} record={each} />)}
+        {mayUseAgents.value && <Agents />}
       </fieldset>
       {isOwner.value ? (
         <div class="row-of-buttons end">
@@ -33,6 +34,41 @@ export function ModelsPanel() {
         <p class="quiet">{say.moreModels}</p>
       )}
     </Sheet>
+  );
+}
+
+/** An agent is chosen as a model is. */
+function Agents() {
+  const say = acting.value;
+  const agents = models.value?.filter((each) => each.agent) ?? [];
+  return (
+    <>
+      <div class="row-of-buttons between agents-head">
+        <h3>{say.agents}</h3>
+        <button type="button" class="plain" onClick={() => (panel.value = { kind: "runs" })}>
+          {say.pastRuns}
+        </button>
+      </div>
+      {models.value && agents.length === 0 && <p class="quiet">{say.noAgents}</p>}
+      {agents.map((each) => (
+        <ModelChoice key={each.id} record={each} />
+      ))}
+    </>
+  );
+}
+
+function AgentFactsOf({ agent, record }: { agent: AgentFacts; record: ModelRecord }) {
+  const say = acting.value;
+  const facts = [say.answersBy(agent.model), agent.tools.length > 0 ? say.toolsOf(agent.tools.join(", ")) : say.noTools, agent.documents.length > 0 && say.collectionsOf(agent.documents.join(", "))];
+  return (
+    <span class="choice-text">
+      <strong>{record.id}</strong>
+      <small>{agent.description}</small>
+      <small>{facts.filter(Boolean).join(" · ")}</small>
+      <small>{say.approveModes[agent.approve] ?? agent.approve}</small>
+      {record.toy && <small class="toy">{words.value.toyChoice}</small>}
+      {record.fault && <small class="fit too_large">{record.fault}</small>}
+    </span>
   );
 }
 
@@ -54,7 +90,7 @@ function ModelChoice({ record }: { record: ModelRecord }) {
           focusComposer();
         }}
       />
-      <ModelFacts record={record} />
+      {record.agent ? <AgentFactsOf agent={record.agent} record={record} /> : <ModelFacts record={record} />}
       <span class={`state ${record.state}`}>
         <span class={`dot ${record.state}`} />
         {stateOf(record)}

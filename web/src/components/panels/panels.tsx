@@ -8,6 +8,10 @@ import { KeyPanel } from "./key-panel";
 import { ConfirmDiscard, ConfirmFetch, ConfirmRemove } from "./confirm-fetch";
 import { ModelsPanel } from "./models-panel";
 import { ObtainPanel } from "./obtain-panel";
+import { DeletionPanel } from "../documents/deletion-panel";
+import { ConfirmRemoval, DocumentsPanel } from "../documents/documents-panel";
+import { PlacePanel } from "../documents/place-panel";
+import { ConfirmRemoveRun, RunPanel, RunsPanel } from "../agents/runs-panel";
 import { ReceiptPanel } from "./receipt-panel";
 import { RenamePanel } from "./rename-panel";
 import { SettingsPanel } from "./settings-panel";
@@ -47,6 +51,20 @@ export function Panels() {
       return <ConfirmRemove model={shown.model} size={shown.size} />;
     case "discard":
       return <ConfirmDiscard model={shown.model} size={shown.size} />;
+    case "documents":
+      return <DocumentsPanel />;
+    case "remove-document":
+      return <ConfirmRemoval collection={shown.collection} document={shown.document} />;
+    case "deletion":
+      return <DeletionPanel receipt={shown.receipt} />;
+    case "place":
+      return <PlacePanel place={shown.place} back={shown.back} />;
+    case "runs":
+      return <RunsPanel />;
+    case "run":
+      return <RunPanel key={shown.run} run={shown.run} />;
+    case "remove-run":
+      return <ConfirmRemoveRun run={shown.run} />;
     case "link":
       return <ConfirmLink href={shown.href} />;
   }

@@ -12,6 +12,8 @@ const SHORTCUTS: [keyof typeof words.value, string[]][] = [
   ["shortcutSearch", ["Ctrl", "K"]],
   ["shortcutSidebar", ["Alt", "S"]],
   ["shortcutModel", ["Alt", "M"]],
+  ["shortcutDocuments", ["Alt", "O"]],
+  ["shortcutRuns", ["Alt", "A"]],
   ["shortcutSettings", ["Alt", ","]],
   ["shortcutReceipt", ["Alt", "I"]],
   ["shortcutRegenerate", ["Alt", "R"]],
