@@ -186,3 +186,14 @@ def test_a_key_needs_the_scope_and_sees_its_own_runs_alone(server, client, tmp_p
         [run] = own.get("/ouvert/agents/runs").json()["data"]
         assert strange.get("/ouvert/agents/runs").json()["data"] == []
         assert strange.get(f"/ouvert/agents/runs/{run['id']}").status_code == 404
+
+
+def test_a_run_that_was_interrupted_goes_on(client, home):
+    agents = Agents(home)
+    script = scripted.Script(["Never said."])
+    with agents.begun(agents.read("clerk"), Asked(text="Who are you?"), lambda name: script) as run:
+        pass  # killed before its first answer
+    assert client.get(f"/ouvert/agents/runs/{run.id}").json()["state"] == "running"
+    assert client.post(f"/ouvert/agents/runs/{run.id}/resume").status_code == 202
+    assert settled(client, run.id)["answer"] == HELLO
+    assert client.post(f"/ouvert/agents/runs/{run.id}/resume").json()["error"]["code"] == "run_not_open"
