@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx2
@@ -39,9 +40,9 @@ class Server:
             time.sleep(0.01)
 
 
-@pytest.fixture(scope="session")
-def start_server(tmp_path_factory):
-    """start_server(Settings-fields..., home=store folder) -> Server. All are stopped at the end of the session."""
+@contextmanager
+def starting_servers(tmp_path_factory):
+    """Gives start(Settings-fields..., home=store folder) -> Server, and stops all that it has started."""
     running = []
 
     def start(*, home=None, endpoints=ENDPOINTS, kinds=JOB_KINDS, comparison=None, **fields):
@@ -77,12 +78,21 @@ def start_server(tmp_path_factory):
         loop.close()
 
 
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory):
+    """start_server(Settings-fields..., home=store folder) -> Server. All are stopped behind the last test of a file:
+    hundreds of them, each with its threads and files, would be a machine that nobody has."""
+    with starting_servers(tmp_path_factory) as start:
+        yield start
+
+
 @pytest.fixture(scope="session")
-def server(start_server, speaking_model, tmp_path_factory):
+def server(speaking_model, tmp_path_factory):
     """Serves `tiny`, which answers "Hello from a tiny model." to everything."""
     model = tmp_path_factory.mktemp("models") / "tiny"
     model.symlink_to(speaking_model())
-    return start_server(models=(str(model),), state=tmp_path_factory.mktemp("state"))
+    with starting_servers(tmp_path_factory) as start:
+        yield start(models=(str(model),), state=tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture
