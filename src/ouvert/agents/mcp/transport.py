@@ -1,4 +1,4 @@
-"""An MCP server in a box, as the SDK's transport: one JSON message a line, in both directions."""
+"""The way to an MCP server, in no more bytes than a message may have: a program in a box, or an address."""
 
 import asyncio
 import threading
@@ -7,12 +7,50 @@ from contextlib import asynccontextmanager
 from typing import IO, Any
 
 import anyio
+import httpx2
+from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp.types import jsonrpc_message_adapter
 
 from ouvert.sandbox import Running
 
+TIMEOUT = httpx2.Timeout(30.0, read=300.0)  # as the SDK's own; a call has a time-out beside it
 LONGEST_LINE = 8 << 20  # bytes of one message; a server that writes more is not listened to any more
+
+
+class Bounded(httpx2.AsyncHTTPTransport):
+    """HTTP in which no answer is longer than LONGEST_LINE. What is passed on raises httpx2.ReadError beyond that."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await super().handle_async_request(request)
+        response.stream = Counted(response.stream)
+        return response
+
+
+class Counted(httpx2.AsyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = LONGEST_LINE
+        async for piece in self._stream:
+            left -= len(piece)
+            if left < 0:
+                raise httpx2.ReadError(f"an answer has more than {LONGEST_LINE >> 20} MB, and is not read further")
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+@asynccontextmanager
+async def http_transport(address: str) -> AsyncIterator[tuple[Any, Any]]:
+    """Streams to and from a server at an address. No proxy of the environment is asked."""
+    async with (
+        httpx2.AsyncClient(transport=Bounded(), timeout=TIMEOUT) as client,
+        streamable_http_client(address, http_client=client) as streams,
+    ):
+        yield streams
 
 
 @asynccontextmanager
