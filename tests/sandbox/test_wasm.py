@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 from tests.sandbox.ways import in_wasm
@@ -29,7 +31,7 @@ from ouvert.sandbox import component as components
 from ouvert.sandbox.component import FACTS, NAME, built, key
 from ouvert.sandbox.probe import EXPECTED_WASM, try_way
 
-MB = 1 << 20
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -303,10 +305,15 @@ def test_it_is_built_once_and_says_with_what(component):
 def test_without_its_packages_it_is_not_built_and_the_remedy_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(components, "release", lambda package: None)
     monkeypatch.setattr(components, "find_spec", lambda name: None)
-    with pytest.raises(BoxError, match=r"wasmtime and componentize-py not installed.*pip install 'ouvert\[portable\]'"):
+    with pytest.raises(BoxError, match=r"wasmtime and componentize-py not installed.*pip install componentize-py=="):
         prepare(tmp_path / "cache")
     assert built(tmp_path / "cache")[1].startswith("wasmtime is not installed (python -m pip install")
     assert not (tmp_path / "cache").exists()
+
+
+def test_what_is_told_to_install_is_what_the_extra_has():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert tuple(project["optional-dependencies"]["portable"]) == components.PACKAGES
 
 
 def test_a_build_that_fails_leaves_nothing_and_says_why(tmp_path, monkeypatch):

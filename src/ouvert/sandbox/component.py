@@ -21,7 +21,8 @@ NAME, FACTS = "cell.cwasm", "facts.json"
 # What the component follows from, of ours.
 SOURCES = ("wasm_cell.py", "wasm_build.py")
 BUILD_SECONDS = 900.0  # half a minute on a machine that does nothing else
-MISSING = "python -m pip install 'ouvert[portable]'"
+PACKAGES = ("componentize-py==0.25.1", "wasmtime==50.0.1")  # the extra `portable`
+MISSING = f"python -m pip install {' '.join(PACKAGES)}"
 PREPARE = "ouvert box prepare"
 
 
