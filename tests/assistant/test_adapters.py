@@ -9,6 +9,7 @@ import pytest
 import ouvert
 from ouvert.arithmetic import LowRank
 from ouvert.assistant import BASE, AssistantError, EngineError, Ledger, LedgerError, PageFiles, Variant
+from ouvert.engine import ScaledAdapter
 from ouvert.packed import Adapter
 from ouvert.store import AdapterProbe, Store, StoreError
 
@@ -172,7 +173,7 @@ def test_damaged_files_are_an_error_that_names_them(loaded, store):
 
 
 def test_an_adapter_that_answers_otherwise_than_its_probe_is_refused(loaded, store):
-    """Another bit with the same build; another build rounds otherwise, and is believed."""
+    """Another bit with the same build; another build rounds otherwise, and is asked louder."""
     model = loaded()
     probe = AdapterProbe.read(store.adapters.record("rude").facts["probe"])
     facts = probe.facts()
@@ -181,7 +182,28 @@ def test_an_adapter_that_answers_otherwise_than_its_probe_is_refused(loaded, sto
     with pytest.raises(StoreError, match=r"with rude, the log-probabilities .* expected the same bits"):
         model.chat("hi", adapter="rude")
     far = [(each + 0.2).hex() for each in probe.adapted]
-    change_record(store, probe={**facts, "adapted": far, "numbers": {**facts["numbers"], "build": OTHER}})
+    elsewhere = {**facts, "adapted": far, "numbers": {**facts["numbers"], "build": OTHER}}
+    change_record(store, probe=elsewhere)
+    assert said(model, adapter="rude")[0] == RUDE
+
+
+@pytest.mark.parametrize("wrong", [2.0, 0.5])
+def test_another_build_that_puts_an_adapter_on_otherwise_is_refused(loaded, store, monkeypatch, wrong):
+    """The scale forgotten, or taken twice: it changes something all the same."""
+    model = loaded()
+    facts = store.adapters.record("rude").facts["probe"]
+    change_record(store, probe={**facts, "numbers": {**facts["numbers"], "build": OTHER}})
+    score = model.engine.score_all
+
+    def mistaken(texts, *, variant, **rest):
+        return score(
+            texts, variant=Variant(tuple(ScaledAdapter(e.digest, e.scale * wrong) for e in variant.adapters)), **rest
+        )
+
+    with monkeypatch.context() as planted:
+        planted.setattr(model.engine, "score_all", mistaken)
+        with pytest.raises(StoreError, match=r"with rude times \d+, .* as far as roundings take them"):
+            model.chat("hi", adapter="rude")
     assert said(model, adapter="rude")[0] == RUDE
 
 

@@ -21,7 +21,8 @@ class TinySampler:
     def __init__(self, learner):
         self.learner, self.asked = learner, []
 
-    def __call__(self, asked, adapter, *, length, temperature):
+    def __call__(self, asked, adapter, *, length, temperature, between):
+        between()
         self.asked.append((len(asked), adapter.digest, temperature))
         return [[self._one(each.ids, seed, length, temperature) for seed in each.seeds] for each in asked]
 

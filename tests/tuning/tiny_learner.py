@@ -27,6 +27,7 @@ class TinyLearner:
         for n in range(2):
             self._parameters[f"layers.{n}.q.a"] = torch.nn.Parameter(draw(RANK, WIDTH) / WIDTH**0.5)
             self._parameters[f"layers.{n}.q.b"] = torch.nn.Parameter(torch.zeros(WIDTH, RANK))
+        self.between = lambda: None
         self.calls: list[int] = []  # tokens of each call of `learn`
 
     @property

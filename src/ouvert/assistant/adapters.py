@@ -4,6 +4,7 @@ What is asked for is a name; what computes, and what everything that is kept is 
 So a name that goes to another adapter is another adapter from then on, and answers under way stay what they are.
 """
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -307,11 +308,15 @@ def require_base(record: AdapterRecord, now: Mapping[str, Any], model: str) -> N
 
 def log_probabilities(engine: Engine, digest: str) -> LogProbabilities:
     """As a probe asks for them."""
-    adapted = Variant((ScaledAdapter(digest),))
 
-    def of(sequences: Sequence[Sequence[int]], with_it: bool) -> list[float]:
-        starts = [len(each) - 1 for each in sequences]
-        scored = engine.score_all(sequences, variant=adapted if with_it else Variant(), starts=starts)
-        return [float(tokens[-1].logprob or 0.0) for tokens in scored]
+    def of(sequences: Sequence[Sequence[int]], starts: Sequence[int], scale: float) -> list[list[float]]:
+        variant = Variant((ScaledAdapter(digest, scale),)) if scale else Variant()
+        try:
+            scored = engine.score_all(sequences, variant=variant, starts=starts)
+        except NotFiniteError:
+            if scale <= 1:
+                raise
+            return [[math.nan] * (len(ids) - start) for ids, start in zip(sequences, starts, strict=True)]
+        return [[float(token.logprob or 0.0) for token in tokens] for tokens in scored]
 
     return of

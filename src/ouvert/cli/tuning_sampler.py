@@ -1,7 +1,8 @@
 """What answers while training with rewards: our own engine, in the same process, over the same packed file."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from ouvert.cli.environment import guard_asked_for
 
 if TYPE_CHECKING:
     from ouvert.assistant import Model
-    from ouvert.engine import Variant
+    from ouvert.engine import Generation, Sampling, Variant
     from ouvert.packed import Adapter
     from ouvert.store import Store
     from ouvert.tuning import Asked, Sampled
@@ -34,6 +35,41 @@ def model_that_answers(
         yield model
 
 
+class Drawing:
+    """Answers that are drawn together. `between` is asked between the engine's steps; where it raises, all of them end,
+    and whoever waits for one gets what it raised."""
+
+    def __init__(self, between: Callable[[], None]) -> None:
+        self._between, self._lock = between, threading.Lock()
+        self._ended: Exception | None = None
+        self._begun: list[Generation] = []
+
+    def begun(self, generation: "Generation") -> "Generation":
+        """The same, which ends with the others. Raises nothing."""
+        with self._lock:
+            self._begun.append(generation)
+            if self._ended is not None:
+                generation.cancel()
+        return generation
+
+    def between_steps(self) -> None:
+        """In the engine's thread. Raises nothing."""
+        if self._ended is not None:
+            return
+        try:
+            self._between()
+        except Exception as ended:
+            with self._lock:
+                self._ended = ended
+                for each in self._begun:
+                    each.cancel()
+
+    def require_going_on(self) -> None:
+        """Raises what `between` raised."""
+        if self._ended is not None:
+            raise self._ended
+
+
 class EngineSampler:
     """A `tuning.Sampler`: the adapter is given to the engine for as long as its answers are written."""
 
@@ -41,34 +77,43 @@ class EngineSampler:
         self._model, self._engine, self._chat = model, model.engine, model.chat_format
 
     def __call__(
-        self, asked: "Sequence[Asked]", adapter: "Adapter", *, length: int, temperature: float
+        self,
+        asked: "Sequence[Asked]",
+        adapter: "Adapter",
+        *,
+        length: int,
+        temperature: float,
+        between: Callable[[], None],
     ) -> "list[list[Sampled]]":
-        """As `tuning.Sampler`. Raises EngineError."""
-        from ouvert.engine import ScaledAdapter, Variant
+        """As `tuning.Sampler`. Raises EngineError, and what `between` raises."""
+        from ouvert.engine import Sampling, ScaledAdapter, Variant
 
-        digest = self._engine.adapters.add(adapter)
+        digest, drawing = self._engine.adapters.add(adapter), Drawing(between)
         variant = Variant((ScaledAdapter(digest),))
+
+        def one(of: "Asked", seed: int) -> "Sampled":
+            sampling = Sampling(
+                temperature=temperature, seed=seed, max_tokens=length, stop_ids=self._chat.stop_ids, logprobs=0
+            )
+            return self._one(of, sampling, variant, drawing)
+
+        self._engine.give_way(drawing.between_steps)
         try:
             with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ouvert-sample") as pool:
-                writing = [
-                    [pool.submit(self._one, each, seed, variant, length, temperature) for seed in each.seeds]
-                    for each in asked
-                ]
-                return [[one.result() for one in group] for group in writing]
+                writing = [[pool.submit(one, each, seed) for seed in each.seeds] for each in asked]
+                return [[each.result() for each in group] for group in writing]
         finally:
+            self._engine.give_way(None)
             self._engine.adapters.remove(digest)
 
-    def _one(self, asked: "Asked", seed: int, variant: "Variant", length: int, temperature: float) -> "Sampled":
+    def _one(self, asked: "Asked", sampling: "Sampling", variant: "Variant", drawing: "Drawing") -> "Sampled":
         import numpy as np
 
-        from ouvert.engine import Sampling
         from ouvert.tuning import Sampled
 
-        sampling = Sampling(
-            temperature=temperature, seed=seed, max_tokens=length, stop_ids=self._chat.stop_ids, logprobs=0
-        )
-        generation = self._engine.generate(asked.ids.tolist(), sampling, variant)
+        generation = drawing.begun(self._engine.generate(asked.ids.tolist(), sampling, variant))
         tokens = list(generation)
+        drawing.require_going_on()
         return Sampled(
             ids=np.array([each.id for each in tokens], np.int32),
             log_probabilities=np.array([each.logprob for each in tokens], np.float64),

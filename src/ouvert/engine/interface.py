@@ -487,11 +487,12 @@ class Engine(Protocol):
         Raises EngineError for what cannot be removed.
         """
 
-    def forget_all(self) -> None:
-        """Let go of what is kept in memory, of every owner. Answers that are being written leave nothing behind.
+    def give_way(self, between: Callable[[], None] | None) -> None:
+        """From now on, wait between two steps as long as `between` does; None: for nobody. Raises nothing."""
 
-        Raises nothing.
-        """
+    def forget_all(self) -> None:
+        """Let go of what is kept in memory, of every owner. Answers that are being written leave nothing behind. Raises
+        nothing."""
 
     def close(self) -> None:
         """Free model and caches. Answers still being written end with EngineError. May be called twice. Raises

@@ -24,7 +24,7 @@ from ouvert.engine.asked import (
 )
 from ouvert.engine.interface import EngineAdapters, EngineError, EngineFacts, Load, Reading, Sampling, Stopped, Token
 from ouvert.engine.limits import Limits
-from ouvert.engine.loop import Loop
+from ouvert.engine.loop import Loop, nothing
 from ouvert.engine.prefixes.disk import DiskPrefixes
 from ouvert.engine.prefixes.scope import Scope
 from ouvert.engine.request import MOST_UNREAD, Request, Scoring, expanded_tokens
@@ -257,6 +257,9 @@ class LocalEngine:
 
     def forget(self, holds: Callable[[Sequence[int]], bool], owner: str = "") -> str | None:
         return self._loop.forget(holds, owner)
+
+    def give_way(self, between: Callable[[], None] | None) -> None:
+        self._loop.between = between or nothing
 
     def forget_all(self) -> None:
         self._loop.forget_all()

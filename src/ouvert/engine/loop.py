@@ -30,6 +30,10 @@ from ouvert.packed import WeightsWatch
 LOG = logging.getLogger("ouvert.engine")
 
 
+def nothing() -> None:
+    """What is done between two steps unless somebody else is waited for. Raises nothing."""
+
+
 class Loop:
     """One model's requests. The thread begins with the first of them and ends with `close`."""
 
@@ -42,6 +46,7 @@ class Loop:
         watch: WeightsWatch | None,
     ) -> None:
         self.runner, self.limits, self.watch = runner, limits, watch
+        self.between: Callable[[], None] = nothing
         self.mailbox = Mailbox(self._work)
         self.kept = KeptPrefixes(runner, disk, limits, self.mailbox.post)
         self.queues = Queues(
@@ -160,6 +165,7 @@ class Loop:
 
     def _turn(self) -> bool:
         """One step and what belongs to it. False where there was nothing to do."""
+        self.between()
         self.steps.refuse_damaged()
         for request in self.mailbox.take_requests():
             self.queues.add(request)

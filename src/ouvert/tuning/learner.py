@@ -34,7 +34,10 @@ LossOf = Callable[[Sequence[Array]], Loss]
 
 
 class Learner(Protocol):
-    """A model and the adapter that it is learning. Not for use from several threads at once."""
+    """A model and the adapter that it is learning. Not for use from several threads at once. `between` is called often
+    while it computes: it may wait for somebody else, or raise where somebody asked to stop."""
+
+    between: Callable[[], None]
 
     @property
     def parameters(self) -> "Mapping[str, torch.nn.Parameter]":

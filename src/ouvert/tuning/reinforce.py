@@ -47,9 +47,16 @@ class Sampler(Protocol):
     """Answers with the adapter as it is. The same answers for the same adapter, prompts and seeds."""
 
     def __call__(
-        self, asked: Sequence[Asked], adapter: Adapter, *, length: int, temperature: float
+        self,
+        asked: Sequence[Asked],
+        adapter: Adapter,
+        *,
+        length: int,
+        temperature: float,
+        between: Callable[[], None],
     ) -> Sequence[Sequence[Sampled]]:
-        """As many answers to each prompt as it has seeds, of at most `length` tokens. Raises what the engine raises."""
+        """As many answers to each prompt as it has seeds, of at most `length` tokens. `between` is called between two
+        steps, from any thread: it may wait. Raises what it raises, and what the engine raises."""
 
 
 # What an answer to a prompt is worth.
@@ -68,7 +75,7 @@ class GroupRelative:
         prompts = [item for item in items if isinstance(item, Prompt)]
         settings = self._recipe.reward
         asked = [Asked(each.ids, seeds_of(self._recipe.seed, step, each, settings.answers)) for each in prompts]
-        groups = self._sampler(asked, learner.adapter, length=settings.length, temperature=settings.temperature)
+        groups = self._drawn(asked, learner, settings.temperature)
         judged = [self._judged(group, prompt) for group, prompt in zip(groups, prompts, strict=True)]
         told = summary(groups, judged)
         alive = [n for n, rewards in enumerate(judged) if len(set(rewards)) > 1]
@@ -87,11 +94,16 @@ class GroupRelative:
         """What the likeliest answers are worth; "loss" is its negative. Raises what sampler and judges raise."""
         prompts = [item for item in items if isinstance(item, Prompt)]
         asked = [Asked(each.ids, (0,)) for each in prompts]
-        groups = self._sampler(asked, learner.adapter, length=self._recipe.reward.length, temperature=0.0)
+        groups = self._drawn(asked, learner, 0.0)
         judged = [self._judged(group, prompt) for group, prompt in zip(groups, prompts, strict=True)]
         reward = fmean(each for rewards in judged for each in rewards)
         stopped = fmean(answer.stopped for group in groups for answer in group)
         return {"loss": -reward, "reward": reward, "stopped": stopped}
+
+    def _drawn(self, asked: Sequence[Asked], learner: Learner, temperature: float) -> Sequence[Sequence[Sampled]]:
+        return self._sampler(
+            asked, learner.adapter, length=self._recipe.reward.length, temperature=temperature, between=learner.between
+        )
 
     def _judged(self, group: Sequence[Sampled], prompt: Prompt) -> list[float]:
         return [sum(judge(answer, prompt) for judge in self._judges.values()) for answer in group]

@@ -185,6 +185,10 @@ class PoolEngine:
         self.members.forget(holds, owner)
         return None
 
+    def give_way(self, between: Callable[[], None] | None) -> None:
+        for engine in self._opened:
+            engine.give_way(between)
+
     def forget_all(self) -> None:
         for engine in self._opened:
             engine.forget_all()

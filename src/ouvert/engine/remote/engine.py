@@ -227,6 +227,9 @@ class RemoteEngine:
         self._salts.renew(owner)
         return None
 
+    def give_way(self, between: Callable[[], None] | None) -> None:
+        """The other program gives way as it likes."""
+
     def forget_all(self) -> None:
         self._salts.renew_all()
 

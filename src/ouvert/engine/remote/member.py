@@ -182,6 +182,9 @@ class MemberEngine:
         self.connection.post(FORGET, {"cache_salt": salt_of(owner)})
         return None
 
+    def give_way(self, between: Callable[[], None] | None) -> None:
+        """The other program gives way as it likes."""
+
     def forget_all(self) -> None:
         """The other side makes room when that is needed."""
 
