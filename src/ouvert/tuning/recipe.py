@@ -41,7 +41,7 @@ class AdapterShape:
     layers: Literal["all", "upper"] = "all"
     experts: str = "busiest 0.25"  # of each layer; or "all", "none", or numbers: "3 7 12"
     expert_rank: int = 8
-    precision: AdapterPrecision = "bf16"  # of the numbers that are served; float32 stands behind them while it learns
+    precision: AdapterPrecision = "mxint8"  # of the numbers that are served; float32 stands behind them while it learns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
