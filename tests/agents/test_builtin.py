@@ -112,10 +112,10 @@ def test_gpt_oss_calls_its_own_tools_by_the_names_it_knows(here):
         agent_of(READER.replace("[browser]", "[browser, python]")), Asked(text="Hi"), lambda name: Script(["Hi"])
     ) as run:
         native = native_tools(run.tools, "harmony")
-        assert native.names == {"browser", "python"}
+        assert native.names == {"browser", "python_offline"}
         assert native_tools(run.tools, "template").names == frozenset()
         without = {name: tool for name, tool in run.tools.items() if name != "browser_find"}
-        assert native_tools(without, "harmony").names == {"python"}
+        assert native_tools(without, "harmony").names == {"python_offline"}
     said = Message(
         role="assistant",
         tool_calls=(ToolCall("a", "browser_open", '{"id": 0}'), ToolCall("b", "python", '{"code": "1"}')),
@@ -152,6 +152,8 @@ def test_harmony_writes_them_in_its_system_message(here, tiny_gpt_oss):
         text = model.assistant.prompt(request).text
         assert "## browser" in text
         assert "## python" in text
+        assert "There is no Internet access." in text
+        assert "UNKNOWN" not in text
         assert "namespace functions" not in text
         list(run.steps())
         assert run.state.name in ("budget", "done")

@@ -4,6 +4,7 @@ With `--record FOLDER` what each program sends is written there, as tests/servin
 """
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -15,8 +16,21 @@ from pathlib import Path
 
 import pytest
 
+from ouvert.agents import Agents, agent_of
+
 RUN = "import sys; from ouvert.cli import main; sys.exit(main(sys.argv[1:]))"
 QUESTION = "What is 2+2?"
+# Its model is noise, so it is held to calls: it looks at its files once, and ends.
+CLERK = """---
+name: clerk
+description: Looks at its files.
+model: gpt-oss:tiny
+held: true
+tools: [files]
+budget: {steps: 2, tokens: 4000}
+---
+You look at your files.
+"""
 REPLAYED = "gpt-oss:20b"  # how test_replay.py calls its model
 KEPT_HEADERS = (
     "accept",
@@ -52,8 +66,16 @@ def served(smollm2, tiny_gpt_oss, tmp_path_factory, recorder):
     calls, speaks = folder / "gpt-oss:tiny", folder / f"smollm2{smollm2.suffix}"
     calls.symlink_to(tiny_gpt_oss)
     speaks.symlink_to(smollm2)
+    home = tmp_path_factory.mktemp("home")
+    Agents(home).keep(agent_of(CLERK))
     command = [sys.executable, "-c", RUN, "serve", str(speaks), str(calls), "--port", "0", "--only"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OUVERT_HOME": str(home)},
+    )
     said = []
     for line in process.stderr:
         said.append(line)

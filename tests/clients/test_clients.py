@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 
 import pytest
 
@@ -147,6 +148,72 @@ def test_openai_agents(served, api):
 
     assert asyncio.run(run()) == "decided"
     assert asked in ([True], [False])
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("api", ["responses", "chat"])
+def test_openai_agents_with_an_agent_of_ours(served, api, streamed):
+    """`agent/NAME` is a model of theirs: our loop runs its tools, and theirs gets the end of it."""
+    import agents
+    from openai import AsyncOpenAI
+
+    agents.set_tracing_disabled(True)
+
+    async def run():
+        client = AsyncOpenAI(base_url=served.v1, api_key="none")
+        kind = agents.OpenAIResponsesModel if api == "responses" else agents.OpenAIChatCompletionsModel
+        agent = agents.Agent(name="a", model=kind(model="agent/clerk", openai_client=client))
+        if streamed:
+            result = agents.Runner.run_streamed(agent, QUESTION)
+            async for _ in result.stream_events():
+                pass
+        else:
+            result = await agents.Runner.run(agent, QUESTION)
+        await client.close()
+        return result.final_output
+
+    said = asyncio.run(run())
+    with urllib.request.urlopen(f"{served.base}/ouvert/agents/runs") as answer:
+        latest = json.load(answer)["data"][0]
+    assert (latest["agent"], latest["task"], latest["answer"]) == ("clerk", QUESTION, said)
+    assert latest["spent"]["steps"] in (1, 2)
+
+
+def test_a_tool_loop_of_openai_agents_goes_on_behind_the_result(served):
+    """The call, the tool's result sent back, and a turn behind it, over both interfaces."""
+    import agents
+    from openai import AsyncOpenAI
+
+    agents.set_tracing_disabled(True)
+    asked = []
+
+    @agents.function_tool
+    def decide(yes: bool) -> str:
+        """Decides."""
+        asked.append(yes)
+        return "decided"
+
+    async def run(kind):
+        client = AsyncOpenAI(base_url=served.v1, api_key="none")
+        settings = agents.ModelSettings(
+            tool_choice="decide", max_tokens=64, extra_body={"think_budget": 4}, parallel_tool_calls=False
+        )
+        agent = agents.Agent(
+            name="a", model=kind(model=served.calls, openai_client=client), tools=[decide], model_settings=settings
+        )
+        try:
+            items = (await agents.Runner.run(agent, QUESTION, max_turns=3)).new_items
+        except agents.MaxTurnsExceeded as ended:  # noise may call again and again
+            items = ended.run_data.new_items
+        await client.close()
+        return [item.type for item in items]
+
+    for kind in (agents.OpenAIResponsesModel, agents.OpenAIChatCompletionsModel):
+        asked.clear()
+        types = [each for each in asyncio.run(run(kind)) if each != "reasoning_item"]
+        assert types[:2] == ["tool_call_item", "tool_call_output_item"]
+        assert len(types) > 2
+        assert asked[0] in (True, False)
 
 
 def test_openai_batches(served, expected):

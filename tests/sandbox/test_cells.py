@@ -1,10 +1,11 @@
 """The stateful Python cell: what it shows, what it remembers, how it ends."""
 
 import threading
+import time
 
 from tests.sandbox.ways import at_every_level
 
-from ouvert.sandbox import Died, Interrupted, Output
+from ouvert.sandbox import Box, Died, Interrupted, Output
 from ouvert.sandbox.outcome import MOST_CHARACTERS
 
 
@@ -149,3 +150,26 @@ def test_a_run_is_ended_from_another_thread(box, cell):
 def test_the_level_stands_in_what_comes_out(box, cell):
     assert cell.run("1").level is box.level
     assert box.run([box.python, "-c", "1"]).level is box.level
+
+
+def test_a_cell_that_nobody_uses_ends_by_itself_and_says_so_once(tmp_path):
+    with Box(tmp_path / "f") as box:
+        cell = box.cell(idle=0.3)
+        assert cell.run("x = 1\nopen('kept.txt', 'w').write('k')\nx").text.endswith("1\n")
+        ended = time.monotonic() + 20
+        while cell._process is not None and time.monotonic() < ended:
+            time.sleep(0.05)
+        assert cell._process is None
+        assert "NameError" in cell.run("x").text
+        assert (cell.forgot, cell.forgot) == (True, False)
+        assert cell.run("open('kept.txt').read()").text.strip("\n'") == "k"
+
+
+def test_a_cell_that_is_used_does_not_end(tmp_path):
+    with Box(tmp_path / "f") as box:
+        cell = box.cell(idle=1.5)
+        cell.run("x = 0")
+        for _ in range(5):
+            assert "Error" not in cell.run("import time\ntime.sleep(0.4)\nx += 1").text
+        assert cell.run("x").text == "5\n"
+        assert not cell.forgot

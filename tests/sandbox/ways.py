@@ -11,8 +11,10 @@ from ouvert.sandbox.landlock import landlock_version
 from ouvert.sandbox.mounts import open_to_everybody
 from ouvert.sandbox.probe import bwraps, try_way
 
-# At level two a root's box needs a Python that nobody can read.
-PYTHONS = [each for each in (sys.executable, "/usr/bin/python3") if os.geteuid() or open_to_everybody(each)]
+# At level two a root's box needs a Python that the user `nobody` can read. Where root's Python is root's alone, and the
+# system has none, there is no such one.
+THERE = dict.fromkeys((sys.executable, sys._base_executable, "/usr/bin/python3"))
+PYTHONS = [each for each in THERE if Path(each).exists() and (os.geteuid() or open_to_everybody(each))]
 LANDLOCK, WHY_NO_LANDLOCK = landlock_version() if sys.platform == "linux" else (0, "not Linux")
 
 

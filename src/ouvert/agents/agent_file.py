@@ -99,6 +99,12 @@ class Agent:
         return self.header.name
 
     @property
+    def states(self) -> bool:
+        """Whether it ends with statements, each with its lines: held to calls, reading documents, and free in the form
+        of its answer. Raises nothing."""
+        return self.header.held and bool(self.header.documents) and self.schema is None
+
+    @property
     def digest(self) -> str:
         """Of the file and of its schema. Raises nothing."""
         whole = self.text + ("" if self.schema is None else json.dumps(self.schema, sort_keys=True))

@@ -8,6 +8,7 @@ from typing import Any
 from ouvert.agents.agent_file import Agent, Budget
 from ouvert.agents.error import ToolError
 from ouvert.agents.policy import Authority, Decision, decide
+from ouvert.agents.shown import statements_in
 from ouvert.agents.state import SPENT, CallState, State, owners_words
 from ouvert.agents.tools import AgentTool
 
@@ -140,6 +141,8 @@ def answer_in(arguments: str, agent: Agent) -> str:
     """The answer of an agent whose every step is a call: a text, or JSON where it has a schema."""
     if agent.schema is not None:
         return arguments
+    if agent.states and (text := statements_in(arguments)) is not None:
+        return text
     try:
         return str(json.loads(arguments)["text"])
     except (ValueError, KeyError, TypeError):

@@ -1,12 +1,13 @@
 """Asking the model for its next answer, and what came of it as an event. Native tools of gpt-oss keep their names."""
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ouvert.agents.agent_file import Agent
-from ouvert.agents.builtin import from_native, native_tools
+from ouvert.agents.builtin import BROWSER, from_native, native_tools
+from ouvert.agents.shown import browser_calls, citable, statements_schema
 from ouvert.agents.state import State, conversation_messages
 from ouvert.agents.steps import ANSWER
 from ouvert.agents.steps import Answer as AnswerStep
@@ -23,8 +24,10 @@ from ouvert.assistant import (
     Tool,
     as_demands,
 )
-from ouvert.chat import Conversation
+from ouvert.chat import NO_ARGUMENTS, Conversation
 
+ASKED = "[Answer from these lines, with the source that says it: {}]"
+STATED = "One statement after the other, each with the lines that it stands on."
 SEED = 1  # of every answer, so that a run can be replayed; the receipt has it, too
 
 
@@ -74,8 +77,12 @@ def request_for(
     """What the model is asked: the same for the same events. Raises AssistantError and EngineError for a schema that
     cannot be held to."""
     native = native_tools({} if agent.header.held else tools, speaker.chat_format.name)
+    last = state.task["budget"]["steps"] - state.spent["steps"] <= 1  # better an answer than a search more
+    messages = list(conversation_messages(state, agent.instructions))
+    if agent.states and last and messages[-1].role == "tool":  # what was asked stands far above what was read
+        messages[-1] = replace(messages[-1], content=f"{messages[-1].content}\n\n{ASKED.format(state.task['text'])}")
     conversation = Conversation(
-        messages=tuple(conversation_messages(state, agent.instructions)),
+        messages=tuple(messages),
         tools=tuple(tool.declared for name, tool in tools.items() if name not in native.covered),
         builtin_tools=native.names,
         answer_schema=agent.schema,
@@ -84,8 +91,8 @@ def request_for(
     demands = Demands()
     if agent.header.held:
         conversation = replace(conversation, tools=(*conversation.tools, answer_tool(agent)), answer_schema=None)
-        last = state.task["budget"]["steps"] - state.spent["steps"] <= 1  # better an answer than a search more
         demands = as_demands(ANSWER if last else "required", conversation.tools, one_call=True)
+        demands = replace(demands, arguments=arguments_now(state, agent, conversation.tools))
     elif agent.schema is not None:
         demands = as_demands("auto", conversation.tools, AnswerForm(schema=agent.schema, strict=False))
     sampling: dict[str, Any] = {"seed": SEED, "max_tokens": step.tokens}
@@ -106,8 +113,26 @@ def request_for(
 def answer_tool(agent: Agent) -> Tool:
     """What an agent calls to end, whose every step is a call that is held to a schema."""
     text = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    description = "Give the final answer, when everything is done."
+    if agent.states:
+        return Tool(name=ANSWER, description=f"{description} {STATED}", parameters=statements_schema())
     parameters = {**text, "additionalProperties": False} if agent.schema is None else agent.schema
-    return Tool(name=ANSWER, description="Give the final answer, when everything is done.", parameters=parameters)
+    return Tool(name=ANSWER, description=description, parameters=parameters)
+
+
+def arguments_now(state: State, agent: Agent, tools: Sequence[Tool]) -> dict[str, Mapping[str, Any]] | None:
+    """What the calls of an agent that ends with statements are held to: only lines that it has read can be cited, and
+    before it has read any it looks. None: as the tools are declared."""
+    if not agent.states:
+        return None
+    held = {tool.name: tool.parameters or NO_ARGUMENTS for tool in tools if tool.name not in BROWSER}
+    held |= {**browser_calls(state.messages, state.task["text"]), ANSWER: statements_schema(citable(state.messages))}
+    read = [message for message in state.messages if message.role == "tool"]
+    if not read and state.task["budget"]["steps"] > 1:
+        del held[ANSWER]
+    elif read and citable(read[-1:]):
+        held.pop(str(read[-1].name), None)  # what it called last has answered: small models like to ask it again
+    return held
 
 
 def answered(speaker: Speaker, request: ChatRequest, current: Current) -> Generator[Event, None, dict[str, Any]]:

@@ -42,8 +42,9 @@ class AnswerConstraints:
         )
 
     def _outline(self, conversation: Conversation, rendered: Rendered, demands: Demands) -> Outline:
-        if demands.tool is not None:
-            only = tuple(tool for tool in conversation.tools if tool.name == demands.tool)
+        if demands.tool is not None or demands.arguments is not None:
+            named = demands.arguments if demands.tool is None else {demands.tool}
+            only = tuple(tool for tool in conversation.tools if tool.name in (named or ()))
             conversation = replace(conversation, tools=only, builtin_tools=frozenset())
         outline = self._chat.outline(conversation, rendered, calls=demands.calls, shaped=demands.answer is not None)
         if demands.single:
@@ -62,8 +63,8 @@ class AnswerConstraints:
             return None
         tool = next((tool for tool in tools if tool.parameters is segment.schema), None)
         strict = tool is not None and tool.strict
-        schema, wrong = of_objects(segment.schema, strict=strict)
-        constraint = self._grammars.compiled(Grammar.json_schema(schema, strict=strict))
         name = "" if tool is None else tool.name
+        schema, wrong = of_objects((demands.arguments or {}).get(name, segment.schema), strict=strict)
+        constraint = self._grammars.compiled(Grammar.json_schema(schema, strict=strict))
         outcome.loosened += [f"tools: {name}: {each}" for each in (*wrong, *constraint.loosened)]
         return constraint

@@ -1,6 +1,7 @@
 """What a caller demands of an answer, beyond asking for it."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,8 +18,10 @@ class Demands:
     `calls`: whether it may ("auto"), must not ("none") or must ("required", at least once) call a tool; `tool`: the one
     it calls, and exactly once; `one_call`: the answer ends with its first call.
     `answer`: what the text of its final answer must be; thoughts and calls are not touched by it. `think_budget`: after
-    so many tokens of thought it is made to end them and go on. `candidate` says which of `best_of` answers to the same
-    this one is, from 0, where several are written and the best is chosen; it decides no token.
+    so many tokens of thought it is made to end them and go on. `arguments`: only these tools may be called now, and
+    their arguments are held to these schemas, narrower ones than the model is shown. `candidate` says which of
+    `best_of` answers to the same this one is, from 0, where several are written and the best is chosen; it decides no
+    token.
 
     Its methods and properties raise nothing.
     """
@@ -28,6 +31,7 @@ class Demands:
     one_call: bool = False
     answer: Grammar | None = None
     think_budget: int | None = None
+    arguments: Mapping[str, Mapping[str, Any]] | None = None
     best_of: int = 1
     candidate: int = 0
 
@@ -51,6 +55,9 @@ class Demands:
         if self.answer is not None:
             digest = hashlib.sha256(self.answer.text.encode()).hexdigest()
             facts["answer"] = {"grammar": self.answer.kind, "digest": f"sha256:{digest}"}
+        if self.arguments is not None:
+            digest = hashlib.sha256(json.dumps(self.arguments, ensure_ascii=False).encode()).hexdigest()
+            facts["arguments"] = {"tools": sorted(self.arguments), "digest": f"sha256:{digest}"}
         if self.think_budget is not None:
             facts["think_budget"] = self.think_budget
         if self.best_of > 1:

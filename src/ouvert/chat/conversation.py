@@ -60,7 +60,8 @@ class Conversation:
     to answer at once. Formats that cannot honour either refuse it by name.
 
     `date` is the day the conversation takes place, for formats that tell the model; no format looks at a clock.
-    `builtin_tools` names tools the model was trained with ("browser", "python"; Harmony only). `answer_schema` is the
+    `builtin_tools` names tools the model was trained with ("browser", "python", and
+    "python_offline", which says that there is no Internet access; Harmony only). `answer_schema` is the
     JSON schema the final answer will follow, shown to the model where its format has a place for it.
     """
 

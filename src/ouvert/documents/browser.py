@@ -5,14 +5,16 @@ whose text the model reads as the tool's result. Every call that shows something
 the cursor, by which the model cites: `【cursor†L8-L11】`.
 """
 
+import re
 import textwrap
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
 from ouvert.documents.collection import Collection
 from ouvert.documents.found import Found, Span
+from ouvert.documents.words import best_start
 
 WIDTH = 80  # characters of a line
 VIEW_TOKENS = 1024
@@ -52,23 +54,33 @@ class Shown:
 class Browser:
     """One conversation's browser over some collections. Its methods raise BrowserError, and DocumentError."""
 
-    def __init__(self, collections: Sequence[Collection], token_lengths: TokenLengths | None = None) -> None:
-        """`token_lengths`: characters of each token of a text; without it four characters count as one."""
+    def __init__(
+        self,
+        collections: Sequence[Collection],
+        token_lengths: TokenLengths | None = None,
+        *,
+        results: int = RESULTS,
+        snippet: int = SNIPPET,
+    ) -> None:
+        """`token_lengths`: characters of each token of a text; without it four characters count as one. `results`: how
+        many a search shows, and of each `snippet` characters."""
+        self._results, self._snippet = results, snippet
         self._collections = {each.name: each for each in collections}
         self._token_lengths = token_lengths or (lambda text: [4] * (len(text) // 4 + 1))
         self.pages: list[Shown] = []
 
     def search(self, query: str) -> str:
         """A page of what was found in all collections, the best first."""
-        found = best_of_all(list(self._collections.values()), query, RESULTS)
+        found = best_of_all(list(self._collections.values()), query, self._results)
         lines = ["", "URL: ", "# Search Results", ""]
         spans: list[Span | None] = [None] * len(lines)
         links: dict[int, tuple[str, int | None]] = {}
         for n, each in enumerate(found):
             page = self._page_of(each.collection, each.document)
-            links[n] = (page.url, line_at(page, each.start))
-            item = f"  * 【{n}†{plain_title(each.name)}†{each.collection}】 {snippet(each)}"
-            spans += [each.span] * len(wrapped(item))
+            shown = around(each, query, self._snippet)
+            links[n] = (page.url, line_at(page, shown.start))
+            item = f"  * 【{n}†{plain_title(each.name)}†{each.collection}】 {snippet(each, shown, self._snippet)}"
+            spans += [shown.span] * len(wrapped(item))
             lines.append(item)
         if not found:
             lines.append("  * No document holds a word of this.")
@@ -223,9 +235,18 @@ def best_of_all(collections: Sequence[Collection], question: str, most: int) -> 
     return tuple(sorted(found, key=lambda each: -(each.score or 0.0))[:most])
 
 
-def snippet(found: Found) -> str:
-    text = " ".join(found.text.split()).translate(REPLACED)
-    short = text if len(text) <= SNIPPET else text[:SNIPPET].rpartition(" ")[0] + " …"
+def around(found: Found, query: str, size: int) -> Found:
+    """The part of a passage that a list shows: so many characters, where most words of the query stand."""
+    start = best_start(found.text, query, size)
+    text = found.text[start : start + size]
+    if start + size < len(found.text):
+        text = re.sub(r"\s\S*$", "", text)
+    return replace(found, start=found.start + start, stop=found.start + start + len(text), text=text)
+
+
+def snippet(found: Found, shown: Found, size: int) -> str:
+    text = " ".join(found.text[shown.start - found.start :].split()).translate(REPLACED)
+    short = text if len(text) <= size else text[:size].rpartition(" ")[0] + " …"
     return f"page {found.page}: {short}" if found.paged else short
 
 

@@ -8,12 +8,12 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ouvert.documents.browser import Browser
 from ouvert.documents.found import Found, Span
-from ouvert.documents.words import language_of, stem, words_of
+from ouvert.documents.words import COMMON_WORDS, SENTENCE, UNKNOWN, language_of, stem, telling_words, words_of
 
 UNSUPPORTED = "[unsupported]"
 LONGEST_MARK = 64  # characters: what is longer is none
@@ -22,8 +22,11 @@ MARK = re.compile(
 )
 BEGUN = re.compile(r"【[^】]*$|\[(?:\d[\d,; ]*)?$")
 LINES = re.compile(r"L?(\d{1,7})(?:\s?[-–]\s?L?(\d{1,7}))?$")
-SENTENCE = re.compile(r"[^.!?\n。！？]+(?:[.!?。！？]+(?=\s|$)|\n|$|[.!?。！？])")
 FENCE = "```"
+NUMBER = re.compile(r"\d+(?:[.,'\u00a0\u202f]\d{3})*")
+ENOUGH, SURE = 1 / 3, 1 / 2  # of the telling words: of lines that were named, of lines that were not
+RUN = 400  # characters that a statement may stand on
+LARGE = 3  # digits of a number that nobody spells out
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Resolver(Protocol):
     def numbered(self, number: int, said: str) -> tuple[str, Span, str] | None:
         """Mark, place and words of source `number`, of which `said` was just said; None where there is none."""
 
-    def lines(self, cursor: int, first: int, last: int) -> tuple[str, Span, str] | None:
+    def lines(self, cursor: int, first: int, last: int, said: str) -> tuple[str, Span, str] | None:
         """The same for lines of a page of the browser."""
 
 
@@ -135,7 +138,7 @@ class Citations:
                 yield self._resolver.numbered(int(number), said)
         elif match["lines"] is not None and (lines := LINES.match(match["lines"])) is not None:
             first = int(lines[1])
-            yield self._resolver.lines(int(match["cursor"]), first, int(lines[2] or first))
+            yield self._resolver.lines(int(match["cursor"]), first, int(lines[2] or first), said)
         else:
             yield self._resolver.numbered(int(match["cursor"]), said)
 
@@ -155,27 +158,54 @@ class NumberedSources:
                     source.start + first, source.start + last)  # fmt: skip
         return f"[{number}]", span, source.text[first:last]
 
-    def lines(self, cursor: int, first: int, last: int) -> tuple[str, Span, str] | None:
+    def lines(self, cursor: int, first: int, last: int, said: str) -> tuple[str, Span, str] | None:
         return self.numbered(cursor, "")
 
 
 class BrowserPages:
-    """Pages that the model opened. Places are numbered as they are first cited. Its methods raise nothing."""
+    """Pages that the model opened. Places are numbered as they are first cited, and lines are a place only for what
+    they support. Its methods raise nothing."""
 
-    def __init__(self, browser: Browser, text_of: Callable[[Span], str]) -> None:
-        """`text_of`: the words of a span. Raises nothing."""
-        self._browser, self._text_of = browser, text_of
+    def __init__(self, browser: Browser, text_of: Callable[[Span], str], *, attributes: bool = False) -> None:
+        """`text_of`: the words of a span; it raises nothing. `attributes`: where the lines that a model names do not
+        hold what it said, and another result that it read does, that one is cited; `attributed` counts these."""
+        self._browser, self._text_of, self._attributes = browser, text_of, attributes
         self._numbers: dict[Span, int] = {}
+        self.attributed = 0
 
     def numbered(self, number: int, said: str) -> tuple[str, Span, str] | None:
         return None
 
-    def lines(self, cursor: int, first: int, last: int) -> tuple[str, Span, str] | None:
+    def lines(self, cursor: int, first: int, last: int, said: str) -> tuple[str, Span, str] | None:
         span = self._browser.span(cursor, first, last)
         if span is None:
             return None
+        run = self._run_of(span, said)
+        listing = self._browser.pages[cursor].listing
+        if run is None:
+            run, listing = self._elsewhere(said), True
+            self.attributed += run is not None
+        if run is None:
+            return None
+        if listing:  # a result is a piece of a page: of it what was meant
+            span = run
         number = self._numbers.setdefault(span, len(self._numbers) + 1)
         return f"[{number}]", span, self._text_of(span)
+
+    def _run_of(self, span: Span, said: str) -> Span | None:
+        """What of these lines holds what was said; None where nothing does."""
+        start, stop = closest_run(quote := self._text_of(span), said)
+        held = supports(quote[start:stop], said)
+        return replace(span, start=span.start + start, stop=span.start + stop) if held else None
+
+    def _elsewhere(self, said: str) -> Span | None:
+        """The best of the results that were read, where half of the telling words stand together in one."""
+        if not self._attributes:
+            return None
+        shown = dict.fromkeys(span for page in self._browser.pages if page.listing for span in page.spans if span)
+        runs = [run for span in shown if (run := self._run_of(span, said)) is not None]
+        best = max(runs, key=lambda run: share_held(self._text_of(run), said), default=None)
+        return best if best is not None and share_held(self._text_of(best), said) >= SURE else None
 
 
 def closest_sentence(text: str, said: str) -> tuple[int, int]:
@@ -194,6 +224,58 @@ def closest_sentence(text: str, said: str) -> tuple[int, int]:
         return 0, len(text)
     start, stop = best
     return start + len(text[start:stop]) - len(text[start:stop].lstrip()), start + len(text[start:stop].rstrip())
+
+
+def closest_run(text: str, said: str) -> tuple[int, int]:
+    """The sentences and lines of a text, RUN characters together at most, that have most of the words of the last
+    sentence of `said`, the fewest of those; the whole text where none has any. Raises nothing."""
+    language = language_of(text)
+    wanted = {stem(word, language) for word in telling_words(last_sentence(said))}
+    pieces = [match.span() for match in SENTENCE.finditer(text) if match[0].strip()]
+    held = [{stem(word, language) for word in words_of(text[slice(*each)])} & wanted for each in pieces]
+    best, most = (0, len(text)), 0
+    for first, (start, _) in enumerate(pieces):
+        found: set[str] = set()
+        for last in range(first, len(pieces)):
+            stop = pieces[last][1]
+            if last > first and stop - start > RUN:
+                break
+            found |= held[last]
+            if len(found) > most or (len(found) == most > 0 and stop - start < best[1] - best[0]):
+                best, most = (start, stop), len(found)
+    shown = text[slice(*best)]
+    return best[0] + len(shown) - len(shown.lstrip()), best[0] + len(shown.rstrip())
+
+
+def last_sentence(said: str) -> str:
+    return next((match[0] for match in reversed(list(SENTENCE.finditer(said))) if match[0].strip()), "")
+
+
+def supports(quote: str, said: str) -> bool:
+    """Whether lines hold what was just said, as far as words tell: a third of the telling words of its last sentence,
+    and each of its numbers of three digits or more (smaller ones are often spelt out). A sentence in another language
+    than the lines, or without such words, is not judged. Raises nothing."""
+    spoken = last_sentence(said)
+    numbers = set(map(digits, NUMBER.findall(spoken)))
+    if not {each for each in numbers if len(each) >= LARGE} <= set(map(digits, NUMBER.findall(quote))):
+        return False
+    language, own = language_of(quote), language_of(said)
+    if UNKNOWN not in (language, own) and language != own:
+        return True
+    return share_held(quote, said) >= ENOUGH
+
+
+def share_held(quote: str, said: str) -> float:
+    """The part of the telling words of the last sentence that lines have; 1 where it has no such words."""
+    language = language_of(said)
+    common = COMMON_WORDS.get(language, ())
+    telling = {stem(word, language) for word in words_of(last_sentence(said)) if word not in common}
+    held = telling & {stem(word, language) for word in words_of(quote)}
+    return len(held) / len(telling) if telling else 1.0
+
+
+def digits(number: str) -> str:
+    return re.sub(r"\D", "", number)
 
 
 def digest_of(text: str) -> str:

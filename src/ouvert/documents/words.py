@@ -14,6 +14,7 @@ from ouvert.documents.error import DocumentError
 from ouvert.documents.extra import remedy
 
 WORD = re.compile(r"\w+")
+SENTENCE = re.compile(r"[^.!?\n。！？]+(?:[.!?。！？]+(?=\s|$)|\n|$|[.!?。！？])")
 # Scripts that write no spaces between words: Han, Kana, Thai, Lao, Khmer, Myanmar.
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 # Part numbers, paragraphs of law, versions: letters or signs and digits in one piece.
@@ -84,16 +85,35 @@ def runs_of(text: str) -> list[str]:
     return [*UNSPACED.findall(plain), *NUMBERED.findall(plain)]
 
 
+def telling_words(text: str) -> list[str]:
+    """The words of a text without those that everybody uses; all where there are no others."""
+    common = COMMON_WORDS.get(language_of(text), frozenset())
+    words = words_of(text)
+    return [word for word in words if word not in common] or words
+
+
+def best_start(text: str, question: str, size: int) -> int:
+    """Where `size` characters of a text begin that have most of the telling words of a question: with a sentence or a
+    line. The beginning where that is among the best, else the middle one of those."""
+    language = language_of(text)
+    wanted = {stem(word, language) for word in telling_words(question)}
+    starts = [match.start() + len(match[0]) - len(match[0].lstrip()) for match in SENTENCE.finditer(text)]
+
+    def held(start: int) -> int:
+        return len(wanted & {stem(word, language) for word in words_of(text[start : start + size])})
+
+    found = {start: held(start) for start in (0, *starts)}
+    best = [start for start, words in found.items() if words == max(found.values())]
+    return 0 if best[0] == 0 else best[len(best) // 2]
+
+
 def quoted(term: str) -> str:
     return '"' + term.replace('"', '""') + '"'
 
 
 def word_query(question: str, languages: Iterable[str]) -> str:
     """The question for FTS5's table of words: any of its words, without those that everybody uses; "" for none."""
-    own = language_of(question)
-    words = words_of(question)
-    telling = [word for word in words if word not in COMMON_WORDS.get(own, ())] or words
-    stems = [stem(word, language) for word in telling for language in (languages or {UNKNOWN})]
+    stems = [stem(word, language) for word in telling_words(question) for language in (languages or {UNKNOWN})]
     return " OR ".join(quoted(each) for each in dict.fromkeys(stems))
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ouvert.sandbox.cell import Cell
+from ouvert.sandbox.cell import IDLE_SECONDS, Cell
 from ouvert.sandbox.error import BoxError
 from ouvert.sandbox.found import Found, Level
 from ouvert.sandbox.keeping import keep
@@ -75,9 +75,10 @@ class Box:
         """The interpreter's path inside. Raises nothing."""
         return str(self._place.view.python)
 
-    def cell(self) -> Cell:
-        """Python that remembers, in a process of its own. It is started by its first `run`. Raises nothing."""
-        self._cells.append(made := Cell(self._place))
+    def cell(self, idle: float = IDLE_SECONDS) -> Cell:
+        """Python that remembers, in a process of its own. It is started by its first `run`, and ends when there was
+        none for `idle` seconds. Raises nothing."""
+        self._cells.append(made := Cell(self._place, idle))
         return made
 
     def run(

@@ -18,6 +18,7 @@ from ouvert.sandbox.wasm_process import WasmProcess
 MOST_REPLY = 32 << 20  # bytes: figures
 GRACE_SECONDS = 3.0  # from the interrupt to the end of the process
 READY_SECONDS = 30.0
+IDLE_SECONDS = 900.0  # without a run: then the process ends by itself, and files stay
 
 
 class NoReplyError(Exception):
@@ -28,10 +29,12 @@ class Cell:
     """Python that remembers. Made by `Box.cell`. One `run` at a time; `close` ends a run that is going on.
     Making one raises nothing."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, place: Place, idle: float = IDLE_SECONDS) -> None:
+        self._place, self._idle = place, idle
         self._turn = threading.Lock()
         self._process: CellProcess | WasmProcess | None = None
+        self._timer: threading.Timer | None = None
+        self._runs, self._forgot = 0, False
 
     def __enter__(self) -> "Cell":
         return self
@@ -43,6 +46,13 @@ class Cell:
     def level(self) -> Level:
         """How the box is closed. Raises nothing."""
         return self._place.level
+
+    @property
+    def forgot(self) -> bool:
+        """Whether its process has ended because nobody used it for so long, and with it the variables. It is said once.
+        Raises nothing."""
+        forgot, self._forgot = self._forgot, False
+        return forgot
 
     def start(self) -> None:
         """Have the process ready before the first `run`, which does it otherwise. Raises BoxError."""
@@ -57,19 +67,44 @@ class Cell:
         Raises BoxError where the process cannot be started.
         """
         with self._turn:
+            self._stop_waiting()
             if self._process is None:
                 self._process = process_in(self._place)
             result = self._process.run(code, seconds)
             if isinstance(result, Died):
                 self._process.close()
                 self._process = None
+            else:
+                self._wait_for_use()
             return result
+
+    def _wait_for_use(self) -> None:
+        self._timer = threading.Timer(self._idle, self._end_unused, (self._runs,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _stop_waiting(self) -> None:
+        self._runs += 1
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end_unused(self, runs: int) -> None:
+        """The timer's: nothing where a run goes on, or has been since."""
+        if self._turn.acquire(blocking=False):
+            try:
+                if self._process is not None and runs == self._runs:
+                    self._process.close()
+                    self._process, self._forgot = None, True
+            finally:
+                self._turn.release()
 
     def close(self) -> None:
         """End the process; a `run` in another thread then returns Died. Safe to call twice. Raises nothing."""
         if (process := self._process) is not None:
             process.kill()
         with self._turn:
+            self._stop_waiting()
             if self._process is not None:
                 self._process.close()
                 self._process = None

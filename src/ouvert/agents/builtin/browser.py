@@ -23,6 +23,8 @@ from ouvert.documents import (
     DocumentError,
 )
 
+# Of a search by an agent that is held to calls: small models answer from what it shows, and open little.
+FEW, LONG = 3, 1300  # results, characters of each
 NAMES = ("browser_search", "browser_open", "browser_find")
 
 
@@ -32,12 +34,15 @@ def open_browser(collections: Collections) -> Opening:
 
     def opened(agent: Agent, files: Path, stack: ExitStack) -> list[AgentTool]:
         found = {name: stack.enter_context(collections.open(name)) for name in agent.header.documents}
-        return browser_tools(Browser(list(found.values())), found)
+        size: dict[str, Any] = {"results": FEW, "snippet": LONG} if agent.states else {}
+        return browser_tools(Browser(list(found.values()), **size), found, attributes=agent.states)
 
     return opened
 
 
-def browser_tools(browser: Browser, collections: Mapping[str, Collection]) -> list[AgentTool]:
+def browser_tools(
+    browser: Browser, collections: Mapping[str, Collection], *, attributes: bool = False
+) -> list[AgentTool]:
     """One run's browser; its pages are counted from the first call on. Raises nothing."""
 
     def browser_search(query: str, topn: int = 10, source: str = "documents") -> str:
@@ -60,10 +65,15 @@ def browser_tools(browser: Browser, collections: Mapping[str, Collection]) -> li
         return told(lambda: browser.find(pattern, cursor))
 
     def cite(answer: str) -> dict[str, Any]:
-        citations = Citations(BrowserPages(browser, lambda span: text_of(span, collections)))
+        pages = BrowserPages(browser, lambda span: text_of(span, collections), attributes=attributes)
+        citations = Citations(pages)
         pieces = [*citations.push(answer), *citations.finish()]
         text = "".join(each for each in pieces if not isinstance(each, Cited))
-        return {"text": text, "citations": citations.facts, "places": [each.facts for each in citations.cited]}
+        return {
+            "text": text,
+            "citations": {**citations.facts, **({"attributed": pages.attributed} if attributes else {})},
+            "places": [each.facts for each in citations.cited],
+        }
 
     found = [tool_of(each, effect="read", foreign=True) for each in (browser_search, browser_open, browser_find)]
     return [found[0].citing(cite), *found[1:]]

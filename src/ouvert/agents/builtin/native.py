@@ -10,6 +10,7 @@ from ouvert.chat import Conversation, Message, ToolCall
 
 HARMONY = "harmony"  # the format whose models know them
 PYTHON = "python"
+OFFLINE = "python_offline"  # how its format calls it where there is no Internet access, as in our boxes
 BROWSER = ("browser_search", "browser_open", "browser_find")
 
 
@@ -47,7 +48,8 @@ def native_tools(tools: Mapping[str, AgentTool], format_name: str) -> Native:
         return Native(frozenset(), frozenset())
     python = frozenset({PYTHON}) & tools.keys()
     browser = frozenset(BROWSER) if set(BROWSER) <= tools.keys() else frozenset()
-    return Native(frozenset({*python, *(("browser",) if browser else ())}), python | browser)
+    offline = frozenset({OFFLINE} if python else ())
+    return Native(frozenset({*offline, *(("browser",) if browser else ())}), python | browser)
 
 
 def from_native(name: str, arguments: str) -> tuple[str, str]:

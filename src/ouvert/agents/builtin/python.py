@@ -31,7 +31,8 @@ class PythonTool:
 
     def python(self, code: Annotated[str, Field(description="Python; its last expression is shown")]) -> Outcome:
         """Execute Python in a stateful notebook without Internet access, for at most 120 seconds."""
-        before = f"{GONE.format(data=self._box.data)}\n" if self._gone else ""
+        gone = self._cell.forgot or self._gone
+        before = f"{GONE.format(data=self._box.data)}\n" if gone else ""
         self._gone = False
         try:
             result = self._cell.run(code, SECONDS)

@@ -226,6 +226,11 @@ def sampling_of(receipt: Mapping[str, Any]) -> Sampling:
 def demands_of(receipt: Mapping[str, Any], conversation: Conversation, grammar: Grammar | None) -> Demands:
     """As the receipt says; a grammar has to be handed over, for the receipt has only its digest. Raises LedgerError."""
     asked = receipt.get("asked", {})
+    if "arguments" in asked:
+        raise LedgerError(
+            f"replaying: the answer's calls were held to schemas of their own ({asked['arguments']}), expected none: "
+            "it is a step of an agent. `ouvert agent replay RUN` replays its whole run."
+        )
     demands = as_demands(
         asked.get("tool_choice", "auto"),
         conversation.tools,

@@ -148,6 +148,11 @@ def refuse(conversation: Conversation) -> None:
             f"writing Harmony: the conversation asks for the built-in tools {', '.join(unknown)}; the model knows "
             f"{' and '.join(sorted(BUILTIN))}. Declare others as functions."
         )
+    if {"python", "python_offline"} <= conversation.builtin_tools:
+        raise ChatError(
+            "writing Harmony: the conversation asks for both python and python_offline, expected one of them: they are "
+            "the same tool with another sentence. Leave one out."
+        )
     builtin = {name for each in conversation.builtin_tools for name in BUILTIN[each].recipients}
     if doubled := sorted(builtin & {tool.name for tool in conversation.tools}):
         raise ChatError(

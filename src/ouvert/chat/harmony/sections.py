@@ -93,7 +93,11 @@ PYTHON = Namespace(
     "the cluster.",
     (),
 )
-BUILTIN = {namespace.name: namespace for namespace in (BROWSER, PYTHON)}
+UNKNOWN_ACCESS = "Internet access for this session is UNKNOWN. Depends on the cluster."
+NO_ACCESS = "There is no Internet access."
+# For a box without a network: the one sentence of the trained text that would be no true one there.
+PYTHON_OFFLINE = Namespace("python", str(PYTHON.description).replace(UNKNOWN_ACCESS, NO_ACCESS), ())
+BUILTIN = {"browser": BROWSER, "python": PYTHON, "python_offline": PYTHON_OFFLINE}
 
 
 def lines_of(text: str) -> list[str]:
