@@ -42,6 +42,7 @@ NEVER_RUN = [
     ("README.md", '$ ouvert run smollm2 "What is 2+2?"'),
     ("agents.md", "ouvert pull qwen2.5-coder:1.5b"),
     ("agents.md", "ouvert agent runs"),
+    ("agents.md", "ouvert documents add library examples/documents"),
     ("agents.md", "from pathlib import Path"),
     ("beyond-one-machine.md", "ouvert pull smollm2"),
     ("beyond-one-machine.md", "ouvert pull smollm2"),
