@@ -2,11 +2,11 @@
  * Pictures of the page for the guide, from a real server with real models: `npm --prefix web run screenshots`.
  *
  * REAL: the file of a model that answers well; the pictures in the guide are of Qwen2.5-Coder-1.5B-Instruct, Q4_K_M, as
- * its makers publish it. ONLY=inside: those of the inside of an answer alone. OUVERT: the command (.venv/bin/ouvert); it fetches SmolLM2. Nothing on the pictures is made up:
+ * its makers publish it. ONLY=inside, ONLY=desk: those of the inside of an answer alone, of documents and agents alone. OUVERT: the command (.venv/bin/ouvert); it fetches SmolLM2. Nothing on the pictures is made up:
  * the answers are those that the models gave when they were taken. What is written goes to docs/figures/web.
  */
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -156,14 +156,64 @@ async function takeInside(browser, address) {
   await take(page, "attention");
 }
 
+const CLERK = `---
+name: clerk
+description: Keeps notes.
+model: ${REAL_NAME}
+temperature: 0
+held: true
+tools: [files]
+approve: always
+budget: {steps: 8, tokens: 1500, seconds: 400}
+---
+Call one tool at a time. When all is done, say in one sentence what you did.
+`;
+
+/** A lease of three pages, of which the second is a picture: that of the tests. */
+function writeLease(home) {
+  const said = "import sys; sys.path.insert(0, 'tests/documents'); import files; sys.stdout.buffer.write(files.LEASE)";
+  const file = join(home, "lease.pdf");
+  writeFileSync(file, execFileSync(join(ROOT, ".venv/bin/python"), ["-c", said], { cwd: ROOT }));
+  return file;
+}
+
+/** Documents and agents: a collection, an answer from it, the page that its citation opens, and a question of an agent. */
+async function takeDesk(home, browser, address) {
+  mkdirSync(join(home, "agents/clerk"), { recursive: true });
+  writeFileSync(join(home, "agents/clerk/agent.md"), CLERK);
+  const page = await open(browser, address, { model: REAL_NAME });
+  await page.keyboard.press("Alt+o");
+  await page.fill("dialog input[name=collection]", "contracts");
+  await page.press("dialog input[name=collection]", "Enter");
+  await page.setInputFiles("dialog .collection input[type=file]", writeLease(home));
+  await page.waitForSelector("[aria-label='Open lease.pdf']");
+  await page.check("[aria-label='Ask contracts in this conversation']");
+  await take(page, "documents");
+  await page.keyboard.press("Escape");
+  await ask(page, "How much is the deposit, and when is it given back?");
+  await answered(page);
+  await take(page, "cited");
+  await page.click(".cite");
+  await page.waitForSelector("canvas.page-picture:not([hidden])");
+  await take(page, "cited-page");
+
+  const acting = await open(browser, address, { model: "agent/clerk", viewport: { width: 1180, height: 900 } });
+  await ask(acting, "Write a file todo.md with three lines: milk, bread, eggs. Then read it and say how many lines it has.");
+  await acting.waitForSelector(".question-card");
+  await acting.evaluate(() => document.querySelector(".scroller")?.scrollTo(0, 0));
+  await take(acting, "agent-question");
+}
+
 if (!REAL) throw new Error("REAL is not set, expected the path of a model that answers well: REAL=path/to/model.gguf npm --prefix web run screenshots");
 const home = mkdtempSync(join(tmpdir(), "ouvert-pictures-"));
 mkdirSync(FIGURES, { recursive: true });
 const { server, address } = await serve(home);
 const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--headless", "--disable-gpu"] });
 try {
-  if (process.env.ONLY !== "inside") await takeAll(browser, address);
-  await takeInside(browser, address);
+  const { ONLY } = process.env;
+  if (!ONLY) await takeAll(browser, address);
+  if (!ONLY || ONLY === "inside") await takeInside(browser, address);
+  if (!ONLY || ONLY === "desk") await takeDesk(home, browser, address);
 } finally {
   await browser.close();
   const ended = new Promise((done) => server.once("exit", done));

@@ -4,7 +4,7 @@ import { addDocument, listCollections, listDocuments, removeCollection, removeDo
 import { papers } from "../words/documents";
 import { announcement, errorText, notice, showError } from "./notices";
 import { askDocuments, settings } from "./settings";
-import { panel } from "./view";
+import { closePanel, panel } from "./view";
 
 export const collections = signal<CollectionRecord[] | null>(null); // null: not known yet
 /** Of collections that were looked into, by name; null: it cannot be opened, and the page said why. */
@@ -83,6 +83,7 @@ function inWords({ added, changed, unchanged, missing, refused }: Changes): stri
 
 /** For good; the receipt is shown. Without `id` all of the collection. */
 export async function takeOut(collection: string, id?: string): Promise<void> {
+  closePanel(); // what is deleted is not looked at meanwhile
   try {
     const receipt = await (id === undefined ? removeCollection(collection) : removeDocument(collection, id));
     if (id === undefined && settings.value.documents?.includes(collection)) askDocuments(collection, false);

@@ -46,6 +46,8 @@ export function follow(id: string): Promise<void> {
 }
 
 async function following(id: string): Promise<void> {
+  const others = new Map(runFaults.value);
+  if (others.delete(id)) runFaults.value = others;
   try {
     for (let facts = await look(id); isUnderWay(facts); facts = await look(id)) await new Promise((go) => setTimeout(go, LOOK_MILLISECONDS));
     const { waits_for: question, state } = await look(id); // its last events were written before it ended

@@ -44,7 +44,7 @@ export const agentsEn = {
 
   needsYou: (agent: string) => `${agent} needs your word`,
   willDo: "What will be done",
-  effects: { read: "reads", write: "changes something", send: "sends" } as Record<string, string>,
+  effects: { read: "changes nothing outside the run", write: "changes something", send: "sends" } as Record<string, string>,
   whereTo: "Where it goes",
   noTargets: "The call names no destination.",
   origins: {

@@ -46,7 +46,7 @@ export const agentsFr: AgentWords = {
 
   needsYou: (agent) => `${agent} a besoin de votre accord`,
   willDo: "Ce qui sera fait",
-  effects: { read: "lecture", write: "modification", send: "envoi" },
+  effects: { read: "ne change rien hors de la tâche", write: "modification", send: "envoi" },
   whereTo: "Où cela va",
   noTargets: "L’appel ne nomme aucune destination.",
   origins: {

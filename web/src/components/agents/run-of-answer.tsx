@@ -40,6 +40,7 @@ export function RunOfAnswer({ message, run }: { message: Message; run: string })
           <span class={`run-state ${facts.state}`}>{say.states[facts.state] ?? facts.state}</span> {facts.answer}
         </p>
       )}
+      {fault && <p class="ended failed">{say.runGone(fault)}</p>}
       <RunActions facts={facts} />
     </div>
   );
