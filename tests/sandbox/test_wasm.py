@@ -242,6 +242,28 @@ def test_where_nothing_better_holds_python_in_webassembly_is_the_box(prepared, n
 def test_a_level_is_asked_for_by_itself(prepared):
     found = probe_level.__wrapped__(Level.WASM)
     assert (found.level, len(found.findings), found.remedy) == (Level.WASM, 1, None)
+    shutil.rmtree(prepared / key())
+    found = probe_level.__wrapped__(Level.WASM)
+    assert found.level is None
+    assert found.remedy.startswith("For Python alone")
+
+
+@pytest.mark.parametrize("name", ["HOME", "LANG", "A"])
+def test_the_probe_holds_whatever_variables_whoever_asks_has(component, monkeypatch, name):
+    """Its own HOME is not one of theirs, in whichever order they come."""
+    for each in list(os.environ):
+        if each not in ("PATH", "PYTEST_CURRENT_TEST"):
+            monkeypatch.delenv(each)
+    monkeypatch.setenv(name, "theirs")
+    assert try_way(Level.WASM, None, 0, component=component.path) == ""
+
+
+def test_the_probe_notices_a_variable(component, tmp_path, monkeypatch):
+    """Planted: one that the cell did not set."""
+    monkeypatch.setattr(sys.modules["ouvert.sandbox.probe"], "INSIDE", tmp_path)
+    code = (components.INSIDE / "wasm_attempts.py").read_text()
+    (tmp_path / "wasm_attempts.py").write_text(f"import os\nos.environ['SECRET'] = 'theirs'\n{code}")
+    assert "variables of whoever asked: True" in try_way(Level.WASM, None, 0, component=component.path)
 
 
 @pytest.mark.parametrize(

@@ -165,8 +165,7 @@ def escapes(place: Place, secret: Path, word: str) -> str:
 def escapes_wasm(place: Place, secret: Path, word: str) -> str:
     """`escapes` of a Python cell in WebAssembly."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        variable = next(iter(os.environ), "PATH")
-        facts = {"secret": str(secret), "word": word, "port": server.getsockname()[1], "variable": variable}
+        facts = {"secret": str(secret), "word": word, "port": server.getsockname()[1]}
         process = WasmProcess(place)
         try:
             code = (INSIDE / "wasm_attempts.py").read_text(encoding="utf-8")
@@ -197,8 +196,9 @@ OTHER_SYSTEMS = (
 
 def remedy(findings: list[Finding]) -> str:
     """What a person can do so that something better works, and, where nothing does, that anything does."""
-    better = OTHER_SYSTEMS if sys.platform != "linux" else for_namespaces(findings)
-    return better if any(each.works for each in findings) else f"{better} {PORTABLE}"
+    tried = any(each.way.startswith("namespaces") for each in findings)  # not where another level alone was asked for
+    better = "" if not tried else OTHER_SYSTEMS if sys.platform != "linux" else for_namespaces(findings)
+    return better if any(each.works for each in findings) else f"{better} {PORTABLE}".strip()
 
 
 def for_namespaces(findings: list[Finding]) -> str:

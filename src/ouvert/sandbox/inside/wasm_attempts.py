@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 facts: dict[str, Any] = globals()["FACTS"]
+OWN = {"HOME", "TMPDIR", "LANG"}  # variables of the cell itself
 
 
 def can(attempt: Callable[[], Any]) -> bool:
@@ -57,7 +58,7 @@ print(
             "writes outside": can(write),
             "connects to a server of this machine": can(connect),
             "starts a program": can(program),
-            "sees variables of whoever asked": facts["variable"] in os.environ,
+            "sees variables of whoever asked": bool(os.environ.keys() - OWN),
             "writes in its folder": can(scratch),
         }
     )
