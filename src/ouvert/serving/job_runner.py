@@ -29,6 +29,7 @@ class JobRunner:
         self.kinds = {kind.name: kind for kind in kinds}
         self.places = Places(service.answers, service.settings.job_places)
         self._service, self._app = service, app
+        self.adding = asyncio.Lock()  # held by whoever looks at the jobs there are, and adds one that depends on them
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by owner
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._open: dict[str, OpenJob] = {}

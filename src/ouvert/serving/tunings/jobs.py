@@ -62,25 +62,32 @@ async def create(call: Call) -> Response:
     word = word_of(call, asked.model)
     if asked.data != "corrections":
         await asyncio.to_thread(require_file, call, asked.data)
+    runner = runner_of(call.request.app)
+    async with runner.adding:  # of several that ask for one name at once, one gets it
+        await require_room(call, asked.name)
+        try:
+            await asyncio.to_thread(kind.require_sound, call.service, asked.name, asked.recipe)
+        except ValueError as problem:
+            raise Refusal(400, str(problem), code="invalid_value") from problem
+        settings = {**asked.model_dump(), "word": word}
+        whose = call.caller.whose
+        made = Job(id=new_job_id(TUNING), kind=TUNING, owner=whose, runner="server", settings=settings)
+        job, _ = await asyncio.to_thread(call.service.jobs.add, made)
+    runner.submit(job)
+    return JSONAnswer(await asyncio.to_thread(facts_of, call, job), 202)
+
+
+async def require_room(call: Call, name: str) -> None:
+    """Raises Refusal 409 where a job that is not over trains that name, 429 where too many are not over."""
     unfinished = [job for job in await owned_jobs.jobs_of(call, TUNING) if not job.is_over]
-    if any(job.settings["name"] == asked.name for job in unfinished):
+    if any(job.settings["name"] == name for job in unfinished):
         raise Refusal(
-            409, f"A job that is not over trains {asked.name} already. Choose another name, or end that one.",
+            409, f"A job that is not over trains {name} already. Choose another name, or end that one.",
             code="name_taken", param="name",
         )  # fmt: skip
     if len(unfinished) >= MOST_UNFINISHED:
         sentence = f"{len(unfinished)} jobs are not over, and this server takes {MOST_UNFINISHED}. Wait."
         raise Refusal(429, sentence, code="too_many_jobs", retry_after=60)
-    try:
-        await asyncio.to_thread(kind.require_sound, call.service, asked.name, asked.recipe)
-    except ValueError as problem:
-        raise Refusal(400, str(problem), code="invalid_value") from problem
-    settings = {**asked.model_dump(), "word": word}
-    whose = call.caller.whose
-    made = Job(id=new_job_id(TUNING), kind=TUNING, owner=whose, runner="server", settings=settings)
-    job, _ = await asyncio.to_thread(call.service.jobs.add, made)
-    runner_of(call.request.app).submit(job)
-    return JSONAnswer(await asyncio.to_thread(facts_of, call, job), 202)
 
 
 def kind_of(call: Call) -> TuningKind:
