@@ -114,6 +114,7 @@ def test_an_epub_is_read_in_the_order_of_its_spine(run_beside):
         ("naïve".encode("cp1252"), "naïve"),
         (b"one\ftwo", "one"),
         (b"a\x07b\tc\xe2\x80\x8bd", "ab    cd"),
+        (b"one line\x0banother", "one line another"),
     ],
 )
 def test_text_is_decoded_and_holds_nothing_that_a_screen_does_not_take(data, expected, run_beside):
@@ -198,3 +199,8 @@ def test_only_pages_that_are_there_are_drawn(run_beside):
         boxed_reading.picture("lease.pdf", files.LEASE, 9, "", run_beside)
     with pytest.raises(UnreadableFile, match="only PDF"):
         boxed_reading.picture("a.txt", b"x", 1, "", run_beside)
+
+
+def test_a_mail_in_an_encoding_that_nobody_knows_is_read(run_beside):
+    data = b"Subject: x\nContent-Type: text/plain; charset=unknown-8bit\n\nThe d\xc3\xa9p\xc3\xb4t.\n"
+    assert "The dépôt." in read("a.eml", data, run_beside).pages[0].text

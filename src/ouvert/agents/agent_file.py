@@ -22,7 +22,8 @@ BuiltIn = Literal["browser", "python", "files"]
 BUILT_IN: tuple[str, ...] = get_args(BuiltIn)
 Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
-Positive = Annotated[int, Field(ge=1, strict=True)]
+Positive = Annotated[int, Field(ge=1, le=10**12, strict=True)]
+Amount = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 
 
 class Part(BaseModel):
@@ -35,9 +36,9 @@ class Budget(Part):
 
     steps: Positive = 20
     tokens: Positive = 60_000
-    seconds: Annotated[float, Field(gt=0)] = 900.0
+    seconds: Amount = 900.0
     tool_calls: Positive = 50
-    joules: Annotated[float, Field(gt=0)] | None = None
+    joules: Amount | None = None
 
 
 class Server(Part):
@@ -80,6 +81,9 @@ class Header(Part):
         wrong = [each for each in patterns if not each.strip("*?.@ ")]
         if wrong:
             raise ValueError(f"{wrong[0]!r} trusts every destination; name some, such as *@firm.test")
+        sets = [each for each in patterns if "[" in each]  # `[!x]*` reads like a name, and trusts all but one letter
+        if sets:
+            raise ValueError(f"{sets[0]!r} has a set of letters; take * and ? alone, such as *@firm.test")
         return patterns
 
 
@@ -114,10 +118,8 @@ class Agent:
 def read_agent(path: Path) -> Agent:
     """The agent of a file, and the schema of its answers beside it. Raises AgentError."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise AgentError(f"reading the agent {path.name}: it has {path.stat().st_size:,} bytes, expected 1 MiB.")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
+        text = text_of(path)
+    except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
         raise AgentError(
             f"reading the agent {path.name}: {reason}, expected a Markdown file in UTF-8. `ouvert agent list` shows "
@@ -128,13 +130,30 @@ def read_agent(path: Path) -> Agent:
     return Agent(agent.header, agent.instructions, text, path, schema)
 
 
+def text_of(path: Path) -> str:
+    """A file's text, however its size is stated: a pipe has none, and a device no end. Raises OSError, and ValueError
+    for what is no file, is too long or is not UTF-8."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no file")
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
+    return content.decode("utf-8").replace("\r\n", "\n")
+
+
+def no_number(word: str) -> Any:
+    """Raises ValueError: JSON has no NaN and no infinity."""
+    raise ValueError(f"{word} is no number of JSON")
+
+
 def read_schema(folder: Path, name: str) -> Mapping[str, Any]:
     """Raises AgentError for a file that is not beside the agent, or is no JSON schema of an object."""
     if Path(name).name != name:
         raise AgentError(f"reading the schema {name!r}: it is a path, expected a file beside the agent. Move it there.")
     try:
-        schema = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+        schema = json.loads(text_of(folder / name), parse_constant=no_number)
+    except (OSError, ValueError, RecursionError) as problem:
         raise AgentError(
             f"reading the schema {name}: {problem}, expected a JSON schema beside the agent. Write it, or take "
             "`answer` out."
@@ -181,7 +200,16 @@ def parted(text: str, place: str) -> tuple[dict[str, Any], str]:
 
 
 class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML without aliases and without keys that stand twice: neither is needed, and both have hidden things."""
+    """YAML without aliases and without keys that stand twice: neither is needed, and both have hidden things.
+
+    Raises yaml.YAMLError and RecursionError, and nothing else: what a value's own type finds wrong is one too."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as problem:
+            kind = str(node.tag).rpartition(":")[2]
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1} is no {kind}: {problem!s:.100}") from None
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):

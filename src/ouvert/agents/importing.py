@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ouvert.agents.agent_file import FENCE, LARGEST, Agent, agent_of, parted
+from ouvert.agents.agent_file import FENCE, Agent, agent_of, parted, text_of
 from ouvert.agents.error import AgentError
 
 # A tool of theirs -> ours. Sources: Claude Code's and OpenCode's documentation of subagents, Gemini CLI's of tools.
@@ -50,10 +50,8 @@ def import_agent(path: Path, model: str, *, without: Iterable[str] = ()) -> Impo
     """`model`: which of this machine's models answers. `without`: tools of theirs to be left out. Raises AgentError for
     a tool that there is nothing like, for a key that may be a bound, and for a file that is none of these formats."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise AgentError(f"importing {path.name}: it is larger than 1 MiB, expected an agent. Give its file.")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
+        text = text_of(path)
+    except (OSError, ValueError) as problem:
         raise AgentError(
             f"importing {path.name}: {problem}, expected a text in UTF-8. Give an agent's file."
         ) from problem
@@ -82,7 +80,7 @@ def codex(text: str, place: str) -> tuple[dict[str, Any], str]:
     """Header and instructions of Codex's TOML. Raises AgentError."""
     try:
         given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
+    except (ValueError, RecursionError) as problem:
         raise AgentError(
             f"importing {place}: it is no TOML ({problem}), expected an agent of Codex. Correct it."
         ) from None

@@ -2,17 +2,21 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ouvert.documents import boxed, index, keys
 from ouvert.documents.boxed import Run
 from ouvert.documents.database import Database
-from ouvert.documents.error import DocumentError
+from ouvert.documents.error import DocumentError, UnreadableFile
 from ouvert.documents.found import Document, Found
-from ouvert.documents.passages import laid_out
+from ouvert.documents.passages import Laid, laid_out
 from ouvert.documents.place import Place
 from ouvert.documents.reader.shape import Reading
 from ouvert.documents.words import language_of
@@ -20,6 +24,7 @@ from ouvert.store import write_whole
 
 ID_LENGTH, SHORT_ID = 16, 8  # hexadecimal digits of a digest: of an id, and that are enough of one to name it
 LONGEST_QUESTION = 2000  # characters
+LOCK, PATIENCE = "lock", 60  # the file, and seconds until somebody else has changed the collection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +93,10 @@ class Collection:
 
     def text(self, document: str, start: int = 0, stop: int | None = None) -> str:
         """The text of a document, or a span of it. `document`: its id."""
-        text = str(self._database.rows("SELECT text FROM documents WHERE id = ?", (document,))[0][0])
-        return text[start:stop]
+        found = self._database.rows("SELECT text FROM documents WHERE id = ?", (document,))
+        if not found:
+            raise DocumentError(f"reading {document!r:.40} of {self.name}: it was removed. List what is there.")
+        return str(found[0][0])[start:stop]
 
     def pages(self, document: str) -> list[tuple[int, int, int, bool]]:
         """(number, start, stop, scan) of each page. `document`: its id."""
@@ -115,11 +122,14 @@ class Collection:
                 f"searching {self.name}: the question has {len(question)} characters, expected {LONGEST_QUESTION} at "
                 "most. Ask for what is to be found in it."
             )
-        return index.passages(self._database, self.name, list(index.ranked(self._database, question, most)))
+        with self._database.reading():
+            return index.passages(self._database, self.name, list(index.ranked(self._database, question, most)))
 
     def whole(self) -> tuple[Found, ...]:
         """Every passage, in order."""
-        return index.passages(self._database, self.name, [(row, None) for row in index.all_passages(self._database)])
+        with self._database.reading():
+            rows = [(row, None) for row in index.all_passages(self._database)]
+            return index.passages(self._database, self.name, rows)
 
     def place(self, document: str, start: int, stop: int) -> Place:
         """Where characters of a text stand, with the page around them. Raises DocumentError for a document that is not
@@ -155,17 +165,15 @@ class Collection:
     # --- what changes it ----------------------------------------------------------------------------------------------
 
     def add(self, name: str, data: bytes, source: Path | None = None) -> Document:
-        """Read a file, and keep it. One that is here already stays; one from the same source, or of the same name, is
-        replaced. Raises UnreadableFile, and what is raised where there is no box."""
+        """Read a file, and keep it. One that is here already stays. One from the same source is replaced, and one of
+        the same name that does not stand elsewhere on the disk. Raises UnreadableFile, and what is raised where there
+        is no box."""
+        refuse_what_cannot_be_written(name, source)
         digest = hashlib.sha256(data).hexdigest()
-        known = {each.digest: each for each in self.documents}
-        changed = None if source is None else source.stat().st_mtime_ns
-        if digest in known:
-            same = known[digest]
-            if source is not None:
-                statement = "UPDATE documents SET source = ?, changed = ?, name = ? WHERE id = ?"
-                self._database.rows(statement, (str(source), changed, name, same.id))
-            return same if source is None else replace(same, source=str(source), name=name)
+        changed = None if source is None else changed_at(source)
+        with self._alone():
+            if (same := self._same(digest, name, source, changed)) is not None:
+                return same
         reading = boxed.read(name, data, self._run)
         laid = laid_out(reading)
         document = Document(
@@ -175,15 +183,34 @@ class Collection:
             unread=tuple(page.number for page in laid.pages if page.scan), language=language_of(laid.text),
             paged=reading.paged, source=None if source is None else str(source),
         )  # fmt: skip
-        old = [each for each in known.values() if (source and each.source == str(source)) or each.name == name]
-        write_whole(self._place(digest), [data if self._key is None else keys.sealed(data, self._key)])
+        with self._alone():  # somebody else may have added the same file while it was read
+            return self._same(digest, name, source, changed) or self._put(document, laid, changed, data)
+
+    def _same(self, digest: str, name: str, source: Path | None, changed: int | None) -> Document | None:
+        """The document that is this file already; it is that of the source from now on if its own is gone."""
+        same = next((each for each in self.documents if each.digest == digest), None)
+        if same is None or source is None or (same.source not in (None, str(source)) and is_there(str(same.source))):
+            return same
+        statement = "UPDATE documents SET source = ?, changed = ?, name = ? WHERE id = ?"
+        self._database.rows(statement, (str(source), changed, name, same.id))
+        return replace(same, source=str(source), name=name)
+
+    def _put(self, document: Document, laid: Laid, changed: int | None, data: bytes) -> Document:
+        """Keep it, in place of what it replaces."""
+        old = [each for each in self.documents if replaces(document, each)]
         try:
+            write_whole(self._place(document.digest), [data if self._key is None else keys.sealed(data, self._key)])
             with self._database.changing():
                 for each in old:
                     index.take_out(self._database, each.id)
                 index.put(self._database, document, laid, changed)
-        except BaseException:
-            self._place(digest).unlink(missing_ok=True)  # nothing of it is known, so nothing of it is kept
+        except BaseException as problem:
+            self._place(document.digest).unlink(missing_ok=True)  # nothing of it is known, so nothing of it is kept
+            if isinstance(problem, OSError):
+                raise DocumentError(
+                    f"keeping {document.name} in {self.name}: {problem.strerror}. Is its disk full, or the collection "
+                    "removed? Try again."
+                ) from problem
             raise
         for each in old:
             self._place(each.digest).unlink(missing_ok=True)
@@ -196,6 +223,7 @@ class Collection:
         read, UnreadableFile for a file that was named."""
         path = path.expanduser().resolve()
         if path.is_dir():
+            refuse_what_cannot_be_written(path.name, path)
             self._database.rows("INSERT OR IGNORE INTO folders VALUES (?)", (str(path),))
             return self._taken(files_of(path))
         document = self.add(path.name, contents(path), path)
@@ -212,12 +240,14 @@ class Collection:
     def remove(self, document: Document) -> dict[str, Any]:
         """Remove a document for good: its text, pages, passages, index and kept file. What was removed, for the
         deletion receipt. Its source outside the collection is not touched."""
-        with self._database.changing():
-            removed = index.take_out(self._database, document.id)
-        place = self._place(document.digest)
-        size = place.stat().st_size if place.exists() else 0
-        place.unlink(missing_ok=True)
-        index.scrub(self._database)
+        with self._alone():
+            self.document(document.id)  # still there
+            with self._database.changing():
+                removed = index.take_out(self._database, document.id)
+            place = self._place(document.digest)
+            size = place.stat().st_size if place.exists() else 0
+            place.unlink(missing_ok=True)
+            index.scrub(self._database)
         return {"document": document.id, "digest": f"sha256:{document.digest}", **removed, "kept_file_bytes": size}
 
     def _taken(self, files: Iterable[Path]) -> Changes:
@@ -239,14 +269,78 @@ class Collection:
         if known is not None and known[:2] == (facts.st_size, facts.st_mtime_ns):
             return "unchanged"
         data = contents(file)
-        same = known is not None and hashlib.sha256(data).hexdigest() == known[2]
+        digest = hashlib.sha256(data).hexdigest()
+        same = digest == known[2] if known is not None else self._stands_elsewhere(digest, file)
         self.add(file.name, data, file)
         return "unchanged" if same else "added" if known is None else "changed"
+
+    def _stands_elsewhere(self, digest: str, file: Path) -> bool:
+        """Whether the same bytes are here from another file that is still on the disk."""
+        sources = [each.source for each in self.documents if each.digest == digest]
+        return any(source is not None and source != str(file) and is_there(source) for source in sources)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process changes a collection at a time. What one that was killed left is away before: kept files of which
+        nothing is known, and deleted words that were not overwritten yet. Raises DocumentError."""
+        with changing_alone(self.folder):
+            if not (self.folder / "originals").is_dir():
+                raise DocumentError(f"changing {self.name}: the collection was removed. Add the files again.")
+            self._sweep()
+            yield
+
+    def _sweep(self) -> None:
+        known = {self._place(each.digest).name for each in self.documents}
+        left = [each for each in (self.folder / "originals").iterdir() if each.name not in known]
+        for each in left:
+            each.unlink(missing_ok=True)
+        if left:
+            index.scrub(self._database)
 
     def _place(self, digest: str) -> Path:
         """Where the kept file is: its name says nothing of what is in it where the collection is encrypted."""
         named = digest if self._key is None else hmac.new(self._key, digest.encode(), "sha256").hexdigest()
         return self.folder / "originals" / named
+
+
+@contextmanager
+def changing_alone(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Raises DocumentError where another program does not let go of the collection."""
+    try:
+        with FileLock(folder / LOCK, patience, mode=0o600):
+            yield
+    except Timeout:
+        raise DocumentError(
+            f"changing {folder.name}: another program has been changing it for {patience:g} s. Wait for it, try again."
+        ) from None
+
+
+def replaces(new: Document, old: Document) -> bool:
+    """Two files of one name in two places of the disk are two documents."""
+    if new.source is not None and new.source == old.source:
+        return True
+    return new.name == old.name and (new.source is None or old.source is None or not is_there(old.source))
+
+
+def is_there(source: str) -> bool:
+    return os.path.exists(source)  # unlike Path's it raises nothing
+
+
+def changed_at(source: Path) -> int:
+    """In ns. Raises DocumentError where the file is gone."""
+    try:
+        return source.stat().st_mtime_ns
+    except OSError as problem:
+        raise DocumentError(f"reading {source}: {problem.strerror}. Name a file or folder that is here.") from problem
+
+
+def refuse_what_cannot_be_written(name: str, source: Path | None) -> None:
+    """Raises UnreadableFile for a name that is no text: it can be neither shown nor kept."""
+    try:
+        f"{name}{source or ''}".encode()
+    except UnicodeEncodeError:
+        shown = ascii(name if source is None else str(source))
+        raise UnreadableFile(f"reading {shown}: its name is not in UTF-8. Rename it, and add it again.") from None
 
 
 def title_of(reading: Reading) -> str | None:

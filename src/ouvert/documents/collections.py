@@ -8,14 +8,14 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ouvert.documents import keys
 from ouvert.documents.boxed import Run
-from ouvert.documents.collection import Collection
+from ouvert.documents.collection import Collection, changing_alone
 from ouvert.documents.database import REMEDY, encrypts
 from ouvert.documents.error import DocumentError, WrongKey
 from ouvert.documents.index import now
@@ -88,9 +88,6 @@ class Collections:
         Raises DocumentError for a name that cannot be one or is taken, and where nothing here encrypts.
         """
         self._refuse_no_name(name)
-        folder = self.folder / name
-        if (folder / STATED).exists():
-            raise DocumentError(f"there is a collection {name!r} already. Add to it, or choose another name.")
         if passphrase is not None and key_file is not None:
             raise DocumentError(f"making {name}: a passphrase and a key file were given, expected one of them.")
         wanted = "passphrase" if passphrase is not None else "key file" if key_file is not None else None
@@ -98,7 +95,16 @@ class Collections:
             raise DocumentError(f"making {name} encrypted: no library that encrypts is here. {REMEDY}")
         if key_file is not None and not key_file.exists():
             keys.make_key_file(key_file)
-        salt = secrets.token_bytes(SALT_BYTES)
+        self._sweep()
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with changing_alone(folder):
+            if (folder / STATED).exists():
+                raise DocumentError(f"there is a collection {name!r} already. Add to it, or choose another name.")
+            return self._created(name, wanted, passphrase, key_file)
+
+    def _created(self, name: str, wanted: str | None, passphrase: str | None, key_file: Path | None) -> Collection:
+        folder, salt = self.folder / name, secrets.token_bytes(SALT_BYTES)
         (folder / "originals").mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.parent.chmod(0o700)
         stated = {
@@ -116,7 +122,12 @@ class Collections:
     @contextmanager
     def begun(self, name: str, *, passphrase: str | None = None, key_file: Path | None = None) -> Iterator[Collection]:
         """A new one to put documents in. If none is in it at the end, it is away again. Raises as `create` does."""
-        collection = self.create(name, passphrase=passphrase, key_file=key_file)
+        try:
+            collection = self.create(name, passphrase=passphrase, key_file=key_file)
+        except DocumentError:
+            if passphrase is not None or key_file is not None or name not in self.names():
+                raise
+            collection = self.open(name)  # somebody else began it at the same moment
         try:
             yield collection
         finally:
@@ -127,6 +138,7 @@ class Collections:
 
     def open(self, name: str) -> Collection:
         """Raises DocumentError where there is none, WrongKey where its key is not to be had."""
+        self._sweep()
         stated = self.stated(name)
         key = None
         if stated.key_file is not None:
@@ -144,15 +156,26 @@ class Collections:
     def remove(self, name: str) -> dict[str, Any]:
         """Remove a whole collection; what was removed, for the deletion receipt. It need not be opened for that, so its
         key is not needed. Raises DocumentError where there is none, or it cannot be removed."""
+        self._sweep()
         self.stated(name)
         folder = self.folder / name
         size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
         try:
-            (folder / STATED).unlink()  # from now on it is none
-            shutil.rmtree(folder)
+            with changing_alone(folder):
+                (folder / STATED).unlink()  # from now on it is none
+                shutil.rmtree(folder)
         except OSError as problem:
             raise DocumentError(f"removing {name}: {problem}. Remove the folder {folder} yourself.") from problem
         return {"collection": name, "bytes": size}
+
+    def _sweep(self) -> None:
+        """Remove what is left of a collection whose removal, or making, was cut off: nobody else could."""
+        for folder in self.folder.glob("*/"):
+            if (folder / STATED).exists():
+                continue
+            with suppress(DocumentError, OSError), changing_alone(folder, patience=0):
+                if not (folder / STATED).exists():
+                    shutil.rmtree(folder)
 
     def _refuse_no_name(self, name: str) -> None:
         if not NAME.fullmatch(name):

@@ -84,6 +84,15 @@ class Database:
             raise
         self.rows("COMMIT")
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What is read within is of one moment, whoever changes it meanwhile. Raises DocumentError."""
+        self.rows("BEGIN")
+        try:
+            yield
+        finally:
+            self.rows("COMMIT")
+
     def close(self) -> None:
         """Raises nothing."""
         self._connection.close()

@@ -33,14 +33,27 @@ COLUMNS = (
 
 
 def prepare(database: Database) -> None:
-    """Make the tables where there are none. Raises DocumentError."""
-    for statement in SCHEMA.split(";\n"):
-        if statement.strip():
-            database.rows(statement)
-    database.rows("INSERT OR IGNORE INTO facts VALUES ('version', ?)", (str(VERSION),))
-    if database.overwrites:
-        for table in ("words", "runs"):
-            database.rows(f"INSERT INTO {table}({table}, rank) VALUES ('secure-delete', 1)")  # noqa: S608 - names of ours
+    """Make the tables where there are none. One that has them is only read, so that it opens while somebody else
+    changes it, and where its disk is full. Raises DocumentError."""
+    overwrites = database.overwrites
+    if prepared(database, overwrites=overwrites):
+        return
+    with database.changing():
+        for statement in SCHEMA.split(";\n"):
+            if statement.strip():
+                database.rows(statement)
+        if overwrites:
+            for table in ("words", "runs"):
+                database.rows(f"INSERT INTO {table}({table}, rank) VALUES ('secure-delete', 1)")  # noqa: S608 - names of ours
+            database.rows("INSERT OR IGNORE INTO facts VALUES ('overwrites', 'words, runs')")
+        database.rows("INSERT OR IGNORE INTO facts VALUES ('version', ?)", (str(VERSION),))
+
+
+def prepared(database: Database, *, overwrites: bool) -> bool:
+    if not database.rows("SELECT 1 FROM sqlite_master WHERE name = 'facts'"):
+        return False
+    facts = {row[0] for row in database.rows("SELECT name FROM facts")}
+    return "version" in facts and (not overwrites or "overwrites" in facts)
 
 
 def put(database: Database, document: Document, laid: Laid, changed: int | None) -> None:

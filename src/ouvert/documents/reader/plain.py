@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 from email.message import EmailMessage
+from typing import Any
 
 from ouvert.documents.reader.markup import parsed
 from ouvert.documents.reader.office import ROWS, rows
@@ -85,6 +86,14 @@ def read_csv(data: bytes) -> Reading:
     return Reading("csv", pages_of(pages))
 
 
+def content_of(body: Any) -> str:
+    """Its text; in an encoding of a name that nobody knows, as files without one are read."""
+    try:
+        return str(body.get_content())
+    except LookupError:
+        return decoded(bytes(body.get_payload(decode=True) or b""))
+
+
 def read_mail(data: bytes) -> Reading:
     """What its writer sent, plain if they sent that; attachments are named, and not read."""
     message = email.message_from_bytes(data, policy=email.policy.default)
@@ -94,7 +103,7 @@ def read_mail(data: bytes) -> Reading:
     blocks = [Block("\n".join(head))]
     body = message.get_body(("plain", "html"))
     if body is not None:
-        content = body.get_content()
+        content = content_of(body)
         is_html = body.get_content_subtype() == "html"
         blocks += parsed(content.encode())[0] if is_html else [Block(each) for each in paragraphs(content)]
     names = [part.get_filename() or part.get_content_type() for part in message.iter_attachments()]

@@ -68,12 +68,15 @@ def page_from(stated: Any) -> Page:
 
 
 def plain(text: Any) -> str:
-    """A string without surrogates and control characters, which neither SQLite nor a screen takes."""
+    """A string without surrogates and control characters, which neither SQLite nor a screen takes. One that parts
+    words, as slides have between lines, is a space."""
     if not isinstance(text, str):
         raise TypeError(f"{text!r:.40} is no string")
     text = text.replace("\t", "    ").replace("\u200b", "").replace("\ufeff", "")
     kept = (
-        c for c in text if c == "\n" or (ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0 and not 0xD800 <= ord(c) < 0xE000)
+        c if c == "\n" or (ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0) else " " * c.isspace()
+        for c in text
+        if not 0xD800 <= ord(c) < 0xE000
     )
     return "".join(kept).strip()
 
