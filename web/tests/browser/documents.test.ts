@@ -44,12 +44,12 @@ describe("documents", () => {
     expectQuiet();
   });
 
-  test("PDF and Office files are said to come; a CSV in Windows-1252 is read", async () => {
+  test("PDF and Office files are sent on to collections; a CSV in Windows-1252 is read", async () => {
     const page = await open();
     await page.setInputFiles("input[type=file]", { name: "report.pdf", mimeType: "application/pdf", buffer: Buffer.from("%PDF-1.7\n\x80\x81\x82", "latin1") });
-    await expect.poll(() => page.textContent(".notice")).toContain("report.pdf cannot be read yet: PDF files come with a later version.");
+    await expect.poll(() => page.textContent(".notice")).toContain("report.pdf is not attached: PDF files are read in collections.");
     await page.setInputFiles("input[type=file]", { name: "table.xlsx", mimeType: "", buffer: Buffer.from([0x50, 0x4b, 3, 4, 0, 0xff]) });
-    await expect.poll(() => page.textContent(".notice")).toContain("XLSX files come with a later version");
+    await expect.poll(() => page.textContent(".notice")).toContain("XLSX files are read in collections");
     await page.setInputFiles("input[type=file]", { name: "prix.csv", mimeType: "text/csv", buffer: Buffer.from("Pr\xe9nom;No\xebl;3 \x80", "latin1") });
     await page.waitForSelector(".chip:has-text('prix.csv')");
     expect(await page.textContent(".notice")).toContain("It was read as Windows-1252");
