@@ -91,6 +91,7 @@ def test_identity_and_cutoff_can_be_said_otherwise(tokenizer):
     [
         ({"thinking": False}, "asks for thinking=False, but this model always thinks"),
         ({"builtin_tools": frozenset({"shell"})}, "the built-in tools shell; the model knows browser and python"),
+        ({"builtin_tools": frozenset({"python", "python_offline"})}, "both python and python_offline"),
         (
             {"builtin_tools": frozenset({"python"}), "tools": (Tool(name="python"),)},
             "python is both a function and a built-in tool",
