@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from tests.documents.test_collection import LEASE, all_bytes
@@ -135,6 +136,21 @@ def test_a_disk_that_is_full_is_said_and_leaves_nothing(contracts, monkeypatch):
         contracts.add("lease.md", LEASE)
     assert b"zeppelin" not in all_bytes(contracts.folder)
     assert contracts.documents == ()
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * ((1 << 20) + 1)])
+def test_a_key_file_has_a_size_that_is_read(collections, tmp_path, content):
+    (tmp_path / "key").write_bytes(content)
+    with pytest.raises(DocumentError, match="expected 32 to"):
+        collections.create("secret", key_file=tmp_path / "key")
+    assert collections.names() == ()
+
+
+def test_a_pipe_and_a_device_are_no_key(collections, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(DocumentError, match="it is no file"):
+            collections.create("secret", key_file=place)
 
 
 def add_to(opened, name, data):

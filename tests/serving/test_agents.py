@@ -1,5 +1,6 @@
 """Agents over HTTP: a model name in every dialect, runs in the background, questions and verdicts."""
 
+import asyncio
 import importlib.util
 import json
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from ouvert.agents import Agents, Asked, agent_of
 from ouvert.serving import Keys
+from ouvert.serving.agents.runs import Runs
 
 spec = importlib.util.spec_from_file_location("scripted", Path(__file__).parents[1] / "agents" / "scripted.py")
 assert spec
@@ -121,6 +123,31 @@ def test_a_run_that_waits_goes_on_with_the_verdict(client, home):
     settled(client, run.id)
     assert (run.folder / "files" / "a.md").read_text() == "Hi"
     assert client.post(f"/ouvert/agents/runs/{run.id}/cancel").json()["state"] == "cancelled"
+
+
+def test_a_verdict_that_comes_before_the_question_is_read_to_its_end_goes_on_with_the_run():
+    runs, begun = Runs(None), []
+
+    async def go(run, task, caller):
+        begun.append(task)
+
+    async def verdict():
+        over = asyncio.Event()
+
+        async def read():
+            await over.wait()
+            runs._going.pop("run-1")
+
+        runs._going["run-1"] = None, asyncio.create_task(read())
+        said = asyncio.create_task(runs.go_on("run-1", "the rest", None))
+        await asyncio.sleep(0.01)
+        assert begun == []
+        over.set()
+        await asyncio.wait_for(said, 5)
+
+    runs._go = go
+    asyncio.run(verdict())
+    assert begun == ["the rest"]
 
 
 def test_whoever_is_asked_reads_what_is_done_and_where_each_destination_came_from(client, home):

@@ -1,7 +1,7 @@
 """Options and arguments that several commands have, their completion, and settings given on the command line."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -206,3 +206,19 @@ def complete_pullable(prefix: str, **_: object) -> list[str]:
     from ouvert.store import aliases
 
     return [alias.name for alias in aliases() if alias.name.startswith(prefix)] + list(FilesCompleter()(prefix))
+
+
+def within(least: float, most: float, kind: type[int] | type[float] = int) -> Callable[[str], float]:
+    """A type for argparse: a number from `least` to `most`; what is none, NaN too, is refused by name."""
+
+    def number(text: str) -> float:
+        try:
+            given = kind(text)
+        except ValueError:
+            given = kind(0) if least > 0 else kind(least - 1)
+        if not least <= given <= most:
+            whole = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r:.40} is not {whole} from {least:,} to {most:,}")
+        return given
+
+    return number

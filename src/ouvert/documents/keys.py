@@ -9,6 +9,7 @@ from typing import Any
 from ouvert.documents.error import DocumentError, WrongKey
 
 KEY_BYTES = 32
+LARGEST = 1 << 20  # bytes of a key file
 SCRYPT = {"n": 2**15, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024}
 NONCE_BYTES = 12
 
@@ -21,16 +22,20 @@ def from_passphrase(passphrase: str, salt: bytes) -> bytes:
 
 
 def from_file(path: Path, salt: bytes) -> bytes:
-    """The key of a file of any bytes, 32 at least. Raises DocumentError where it cannot be read, or is too short."""
+    """The key of a file of any bytes, 32 at least. Raises DocumentError where it cannot be read, is no file (a pipe
+    says nothing twice, and a device has no end), or is too short or too long."""
     try:
-        content = path.read_bytes()
+        if path.exists() and not path.is_file():
+            raise OSError(0, "it is no file")
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
     except OSError as problem:
         raise DocumentError(
             f"reading the key file {path}: {problem.strerror}. Bring it back: without it the documents cannot be read."
         ) from problem
-    if len(content) < KEY_BYTES:
+    if not KEY_BYTES <= len(content) <= LARGEST:
         raise DocumentError(
-            f"reading the key file {path}: it has {len(content)} bytes, expected {KEY_BYTES} at least. "
+            f"reading the key file {path}: it has {len(content)} bytes, expected {KEY_BYTES} to {LARGEST}. "
             f"`head -c 32 /dev/urandom > {path.name}` makes one."
         )
     return hashlib.blake2b(content, digest_size=KEY_BYTES, salt=salt[:16], person=b"ouvert.document").digest()

@@ -72,3 +72,18 @@ def test_doctor_says_the_level(capsys, tmp_path, monkeypatch):
     main(["doctor", "--json"])
     last = [each for each in json.loads(capsys.readouterr().out)["findings"] if each["about"] == "box"][-1]
     assert last["found"].startswith(f"level {probe().level.value}: " if HOLDS else "none: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--seconds", "nan"), ("--seconds", "-1"), ("--seconds", "inf"), ("--memory", "-5"), ("--memory", "9" * 30)],
+)
+def test_a_bound_that_is_none_is_refused(capsys, option, value):
+    with pytest.raises(SystemExit, match="2"):
+        main(["box", "run", "code.py", option, value])
+    assert f"{value!r} is not a" in capsys.readouterr().err
+
+
+def test_a_device_without_end_is_no_code(capsys):
+    assert main(["box", "run", "/dev/zero"]) == 1
+    assert "it is longer than 16 MB" in capsys.readouterr().err

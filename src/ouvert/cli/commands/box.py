@@ -7,11 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ouvert.cli.arguments import within
+
 if TYPE_CHECKING:
     from ouvert.sandbox import Box, Died, Found, Interrupted, Output
 
 SUMMARY = "Say how code that is not yours is isolated on this machine, and run some."
 MEGABYTE = 1 << 20
+LONGEST = 16 * MEGABYTE  # of code
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--show", type=Path, action="append", default=[], metavar="PATH", help="readable in it; repeatable"
     )
-    run.add_argument("--seconds", type=float, default=120.0, metavar="S", help="until it is interrupted (120)")
-    run.add_argument("--memory", type=int, default=1024, metavar="MB", help="of all its processes together (1024)")
+    run.add_argument(
+        "--seconds", type=within(0, 86_400, float), default=120.0, metavar="S", help="until it is interrupted (120)"
+    )
+    run.add_argument(
+        "--memory", type=within(16, 1_000_000), default=1024, metavar="MB", help="of all its processes together (1024)"
+    )
     run.add_argument("--level", choices=levels, help="in a box of that level, or not (default: the best that holds)")
     run.add_argument("--keep", action="append", default=[], metavar="NAME", help="a file of its folder to copy here")
     prepare = actions.add_parser(
@@ -89,8 +96,8 @@ def run_file(args: argparse.Namespace) -> int:
     from ouvert.sandbox import Box, BoxError
 
     try:
-        code = sys.stdin.read() if args.file == "-" else Path(args.file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
+        code = code_of(args.file)
+    except (OSError, ValueError) as problem:
         complain(f"reading {args.file}: {problem}. Expected a Python file in UTF-8.")
         return 1
     with tempfile.TemporaryDirectory(prefix="ouvert-box-", ignore_cleanup_errors=True) as made:
@@ -104,6 +111,18 @@ def run_file(args: argparse.Namespace) -> int:
             complain(str(problem))
             return 1
     return status
+
+
+def code_of(file: str) -> str:
+    """Raises OSError, and ValueError for what is too long, as a device without end is, or not UTF-8."""
+    if file == "-":
+        content = sys.stdin.read(LONGEST + 1).encode()
+    else:
+        with open(file, "rb") as source:
+            content = source.read(LONGEST + 1)
+    if len(content) > LONGEST:
+        raise ValueError(f"it is longer than {LONGEST // MEGABYTE} MB")
+    return content.decode("utf-8")
 
 
 def told(box: "Box", result: "Output | Interrupted | Died") -> int:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ouvert.cli.arguments import within
 from ouvert.cli.environment import documents_passphrase, kept_prompts, open_collections
 from ouvert.cli.terminal import visible
 
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("document", nargs="?", metavar="DOCUMENT", help="its name or id")
     search = action(actions, "search", "the passages that fit a question best", search_in)
     search.add_argument("question", nargs="+", metavar="QUESTION")
-    search.add_argument("--most", type=int, default=5, metavar="N", help="how many passages (default: 5)")
+    search.add_argument("--most", type=within(1, 1000), default=5, metavar="N", help="how many passages (default: 5)")
     page = action(actions, "page", "a page of a PDF as a picture, with words marked", draw_page)
     page.add_argument("document", metavar="DOCUMENT")
     page.add_argument("page", type=int, metavar="PAGE", help="from 1")

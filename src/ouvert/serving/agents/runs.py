@@ -156,9 +156,11 @@ class Runs:
         return run
 
     async def go_on(self, run: str, task: RunTask, caller: Caller) -> None:
-        """In the background. Raises Refusal, AgentError."""
-        if run not in self._going:
-            await self._go(run, task, caller)
+        """In the background. Raises Refusal, AgentError. Who is asked may say so before the answer with the question
+        is read to its end: nothing goes on behind a question, so that end is waited for."""
+        while run in self._going:
+            await asyncio.wait([self._going[run][1]])
+        await self._go(run, task, caller)
 
     async def _go(self, run: str, task: RunTask, caller: Caller) -> None:
         answer = await self._service.begin(task, caller, run)
