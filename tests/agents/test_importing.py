@@ -88,3 +88,11 @@ def test_toml_that_is_no_agent_is_refused(tmp_path):
     (tmp_path / "a.toml").write_text('name = "x"\n')
     with pytest.raises(AgentError, match="has no developer_instructions"):
         import_agent(tmp_path / "a.toml", "smollm2")
+
+
+def test_the_names_of_tools_have_no_white_space_around_them(tmp_path):
+    """Claude Code writes `Read, Bash`: the remedy has to be a command that can be typed."""
+    (tmp_path / "a.md").write_text("---\nname: a\ntools: Read, Grep, Bash\n---\nHelp.\n")
+    with pytest.raises(AgentError, match=r"uses the tool 'Bash', .*--without Bash`"):
+        import_agent(tmp_path / "a.md", "smollm2")
+    assert "the tool Grep became files" in import_agent(tmp_path / "a.md", "smollm2", without=["bash"]).notes

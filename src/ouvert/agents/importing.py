@@ -120,7 +120,7 @@ def names_in(given: Any) -> list[str]:
     """Claude's text with commas, OpenCode's mapping to true and false, anybody's list."""
     match given:
         case str():
-            return [each for each in re.split(r",(?![^(]*\))", given) if each.strip()]
+            return [each.strip() for each in re.split(r",(?![^(]*\))", given) if each.strip()]
         case Mapping():
             return [str(name) for name, wanted in given.items() if wanted]
         case list() | tuple():

@@ -409,7 +409,7 @@ def refuse_what_the_template_ignores(conversation: Conversation, variables: froz
         (
             bool(conversation.tools) and "tools" not in variables,
             "tools",
-            "leave them out, or choose a model with tools",
+            "leave them out, choose a model with tools, or a template with them (`--template builtin`)",
         ),
         (conversation.effort is not None and EFFORT_SWITCH not in variables, "an effort", "leave it out"),
         (

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.arguments import add_prefix_arguments, add_settings
+from ouvert.cli.arguments import (
+    add_prefix_arguments,
+    add_settings,
+    complete_agents_files,
+    complete_installed,
+    complete_runs,
+)
 from ouvert.cli.environment import open_store
 from ouvert.cli.other_engine import ENGINE_SETTINGS
 from ouvert.cli.terminal import visible
@@ -23,19 +29,24 @@ LONGEST_SHOWN = 2000  # characters of a result
 
 def add_running_arguments(*actions: argparse.ArgumentParser) -> None:
     running, again, test, replaying = actions
-    running.add_argument("agent", metavar="AGENT", help="a name, or the path of an agent's file")
+    for action in (running, test):
+        named = action.add_argument("agent", metavar="AGENT", help="a name, or the path of an agent's file")
+        named.completer = complete_agents_files  # type: ignore[attr-defined]
     running.add_argument(
         "task", nargs="+", metavar="TASK", help="what it is to do: these are your words, and count as such"
     )
-    test.add_argument("agent", metavar="AGENT", help="a name, or the path of an agent's file")
     for action in (again, replaying):
-        action.add_argument("run_id", metavar="RUN", help="as `ouvert agent runs` lists it")
+        which = action.add_argument("run_id", metavar="RUN", help="as `ouvert agent runs` lists it")
+        which.completer = complete_runs  # type: ignore[attr-defined]
     again.add_argument("--allow", metavar="CALL", help="say yes to the call that waits, and go on")
     again.add_argument("--refuse", metavar="CALL", help="say no to it, and go on")
     again.add_argument("--end", action="store_true", help="end the run instead")
     replaying.add_argument("--rerun-tools", action="store_true", help="run tools that only read once more, and compare")
     for action in actions:
-        action.add_argument("--model", default=None, metavar="MODEL", help="instead of the one in the agent's file")
+        model = action.add_argument(
+            "--model", default=None, metavar="MODEL", help="instead of the one in the agent's file"
+        )
+        model.completer = complete_installed  # type: ignore[attr-defined]
         action.add_argument("--pull", action="store_true", help="fetch the model if it is not on this machine")
         add_settings(action, "receipts")
         group = action.add_argument_group("how it is computed")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ouvert.cli.configuration import Configuration, ConfigurationError, understood
-from ouvert.cli.environment import open_store
+from ouvert.cli.environment import open_collections, open_store
 from ouvert.cli.setting_values import switch, texts
 from ouvert.cli.settings import SETTINGS
 
@@ -161,6 +161,38 @@ def adapted_name(model: str, adapters: Sequence[str]) -> str:
 def complete_adapters(prefix: str, **_: object) -> list[str]:
     """Names of the adapters on this machine."""
     return [name for name in open_store().adapters.names() if name.startswith(prefix)]
+
+
+def complete_collections(prefix: str, **_: object) -> list[str]:
+    """Names of the owner's collections of documents."""
+    return [name for name in open_collections().names() if name.startswith(prefix)]
+
+
+def complete_agents(prefix: str, **_: object) -> list[str]:
+    """Names of the agents that are kept here."""
+    from ouvert.agents import Agents
+
+    return [name for name in Agents(open_store().home).names() if name.startswith(prefix)]
+
+
+def complete_agents_files(prefix: str, **_: object) -> list[str]:
+    """What `ouvert agent run` and `test` can be given: names, and files."""
+    from argcomplete.completers import FilesCompleter
+
+    return complete_agents(prefix) + list(FilesCompleter(("md",))(prefix))
+
+
+def complete_runs(prefix: str, **_: object) -> list[str]:
+    """Names of the runs of agents, the newest first."""
+    from ouvert.agents import Agents
+
+    folder = Agents(open_store().home).runs_folder
+    return sorted((each.name for each in folder.glob("run-*") if each.name.startswith(prefix)), reverse=True)
+
+
+def complete_agents_runs(prefix: str, **_: object) -> list[str]:
+    """What `ouvert agent show` and `remove` can be given."""
+    return complete_agents(prefix) + complete_runs(prefix)
 
 
 def complete_installed(prefix: str, **_: object) -> list[str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ouvert.documents.boxed import ENDINGS, Ran, Run, in_a_box
     from ouvert.documents.browser import Browser, BrowserError
     from ouvert.documents.citations import UNSUPPORTED, BrowserPages, Citations, Cited
-    from ouvert.documents.collection import Changes, Collection
+    from ouvert.documents.collection import Changes, Collection, other_files_of
     from ouvert.documents.collections import Collections, Stated
     from ouvert.documents.database import encrypts
     from ouvert.documents.deleting import deletion_receipt, prefix_owner, uses_collection
@@ -46,6 +46,7 @@ PUBLIC = {
     "consult": "sources",
     "encrypts": "database",
     "in_a_box": "boxed",
+    "other_files_of": "collection",
     "prefix_owner": "deleting",
     "uses_collection": "deleting",
     "deletion_receipt": "deleting",
@@ -78,6 +79,7 @@ __all__ = [
     "deletion_receipt",
     "encrypts",
     "in_a_box",
+    "other_files_of",
     "prefix_owner",
     "uses_collection",
 ]

@@ -23,7 +23,7 @@ ENDINGS = (
     *(".pdf", ".docx", ".pptx", ".xlsx", ".xls", ".ods", ".html", ".htm", ".xhtml", ".epub", ".md", ".markdown"),
     *(".txt", ".text", ".csv", ".tsv", ".eml"),
 )
-UNREADABLE, MISSING = 3, 4  # how the reader ends
+UNREADABLE, MISSING, NO_SUCH_PAGE = 3, 4, 5  # how the reader ends
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -78,6 +78,8 @@ def refuse_what_is_never_read(name: str, size: int) -> None:
 def ran(name: str, ended: Ran) -> bytes:
     if ended.status == MISSING:
         raise DocumentError(f"reading {name}: {remedy(ended.said.strip().partition('.')[0])}")
+    if ended.status == NO_SUCH_PAGE:
+        raise UnreadableFile(f"showing a page of {name}: {ended.said.strip()}.")
     if ended.status == UNREADABLE:
         raise UnreadableFile(f"reading {name}: {ended.said.strip()}. Save it again with the program that made it.")
     if ended.status != 0:

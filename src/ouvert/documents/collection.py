@@ -351,10 +351,19 @@ def title_of(reading: Reading) -> str | None:
 
 def files_of(folder: Path) -> list[Path]:
     """The files below it that are of a kind that is read, without hidden ones; links are not followed."""
-    found = (each for each in sorted(folder.rglob("*")) if each.suffix.lower() in boxed.ENDINGS)
+    return [each for each in plain_files_of(folder) if each.suffix.lower() in boxed.ENDINGS]
+
+
+def other_files_of(folder: Path) -> list[Path]:
+    """The files below it that `add_path` passes over, as they are of other kinds; without hidden ones and links.
+    Raises nothing."""
+    return [each for each in plain_files_of(folder) if each.suffix.lower() not in boxed.ENDINGS]
+
+
+def plain_files_of(folder: Path) -> list[Path]:
     return [
         each
-        for each in found
+        for each in sorted(folder.rglob("*"))
         if each.is_file()
         and not each.is_symlink()
         and not any(p.startswith(".") for p in each.relative_to(folder).parts)

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from ouvert.cli import main
-from ouvert.sandbox import Finding, Found, probe
+from ouvert.cli.commands.box import box_of_level
+from ouvert.sandbox import BoxRefusedError, Finding, Found, probe
 
 HOLDS = probe().level is not None
 
@@ -18,6 +19,19 @@ def test_the_level_each_way_and_the_remedy_are_shown(capsys):
     assert all(each.detail in said for each in probe().findings)
     assert main(["box", "show", "--json"]) == status
     assert json.loads(capsys.readouterr().out) == probe().facts()
+    assert main(["box", "--json"]) == status
+    assert json.loads(capsys.readouterr().out) == probe().facts()
+    assert main(["box", "--json", "run", "code.py"]) == 1
+    assert "Leave it out" in capsys.readouterr().err
+
+
+def test_a_level_that_does_not_hold_is_refused_by_its_name(monkeypatch):
+    none = Found(None, (Finding("Landlock", False, "not in this kernel"),), "Get one.")
+    monkeypatch.setattr("ouvert.sandbox.probe_level", lambda level: none)
+    with pytest.raises(
+        BoxRefusedError, match=r"box of level landlock: .* Landlock: not in this kernel\. Leave --level"
+    ):
+        box_of_level("landlock")
 
 
 def test_a_file_runs_and_what_it_leaves_is_kept(capsys, tmp_path, monkeypatch):

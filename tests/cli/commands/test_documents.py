@@ -7,6 +7,8 @@ import pytest
 
 from ouvert.assistant import kept_prefixes
 from ouvert.cli import main
+from ouvert.cli.arguments import complete_agents, complete_agents_runs, complete_collections, complete_runs
+from ouvert.cli.commands.documents import stands_on
 from ouvert.documents import DocumentError, extra, prefix_owner, words
 from ouvert.engine.prefixes.disk import Place
 from ouvert.store import Store
@@ -122,3 +124,50 @@ def test_a_collection_that_is_there_keeps_nothing_of_a_file_that_cannot_be_added
     monkeypatch.setattr("ouvert.documents.index.put", broken)
     said("add", "contracts", str(folder / "lease.md"), status=1)
     assert list(originals.iterdir()) == [kept]
+
+
+def test_files_of_other_kinds_in_a_folder_are_named(folder, said):
+    (folder / "photo.png").write_bytes(b"\x89PNG")
+    (folder / ".hidden.png").write_bytes(b"\x89PNG")
+    assert (
+        said("add", "contracts", str(folder)).err == "of kinds that are not read, and left out: photo.png (1 in all)\n"
+    )
+    assert said("list").err == ""
+
+
+def test_a_key_file_that_is_made_is_said(home, folder, said):
+    key = home / "key"
+    added = said("add", "sealed", "--key-file", str(key), str(folder / "job.txt"))
+    assert f"{key} is made: the key of sealed." in added.err
+    assert "sealed: 1 document\n" in added.out
+    assert "is made" not in said("add", "second", "--key-file", str(key), str(folder / "job.txt")).err
+
+
+def test_what_stands_on_a_page_is_found_over_the_ends_of_lines():
+    class Lease:
+        def document(self, _name):
+            return type("Document", (), {"id": "1"})
+
+        def pages(self, _id):
+            return [(1, 0, 9, False), (2, 9, 40, False)]
+
+        def text(self, _id, start, stop):
+            return ("The first" + "Six weeks after the\nagree-\nment ends.")[start:stop]
+
+    assert stands_on(Lease(), "lease.pdf", 2, "after the agreement")
+    assert stands_on(Lease(), "lease.pdf", 2, "")
+    assert not stands_on(Lease(), "lease.pdf", 1, "after the agreement")
+    assert not stands_on(Lease(), "lease.pdf", 2, "Seven weeks")
+
+
+def test_collections_agents_and_runs_are_completed(home, folder, said):
+    assert complete_collections("") == complete_agents_runs("") == []
+    said("add", "contracts", str(folder / "job.txt"))
+    assert main(["agent", "new", "clerk"]) == 0
+    (home / "home" / "agent-runs" / "run-1").mkdir(parents=True)
+    (home / "home" / "agent-runs" / "run-2").mkdir()
+    assert complete_collections("con") == ["contracts"]
+    assert complete_collections("x") == []
+    assert complete_agents("c") == ["clerk"]
+    assert complete_runs("run-") == ["run-2", "run-1"]
+    assert complete_agents_runs("") == ["clerk", "run-2", "run-1"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ouvert.cli.agent_run import add_running_arguments, replay_one, resume, run_one, test_one
+from ouvert.cli.arguments import complete_agents_runs, complete_installed
 from ouvert.cli.environment import open_store
 from ouvert.cli.inside import add_json
 from ouvert.cli.terminal import visible
@@ -50,13 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_json(action, "agent-run.md")
     add_running_arguments(running, again, test, replaying)
     for action in (show, remove):
-        action.add_argument("name", metavar="NAME", help="of an agent, or of a run")
+        named = action.add_argument("name", metavar="NAME", help="of an agent, or of a run")
+        named.completer = complete_agents_runs  # type: ignore[attr-defined]
     new.add_argument("name", metavar="NAME", help="lower-case letters, digits and -")
     bring.add_argument("file", type=Path, metavar="FILE", help="the agent's file")
     for action in (new, bring):
-        action.add_argument(
+        model = action.add_argument(
             "--model", default=None, metavar="MODEL", help="who answers (default: the model of `ouvert run`)"
         )
+        model.completer = complete_installed  # type: ignore[attr-defined]
     bring.add_argument(
         "--without", action="append", default=[], metavar="TOOL", help="leave this tool out; may be repeated"
     )
@@ -148,7 +151,7 @@ def in_a_line(event: "Event") -> str:
 def write_new(args: argparse.Namespace) -> int:
     from ouvert.agents import agent_of
 
-    agent = agent_of(NEW.format(name=args.name, model=args.model or default_model()))
+    agent = agent_of(NEW.format(name=args.name, model=args.model or default_model()), repr(args.name))
     return kept(args, agents().keep(agent), [])
 
 

@@ -24,9 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     show = actions.add_parser("show", help="how boxes are closed here, what else was tried, and what would be better")
-    parser.set_defaults(json=False, level=None)
+    parser.set_defaults(level=None)
     levels = ("namespaces", "landlock", "wasm")
     show.add_argument("--level", choices=levels, help="as if this machine could make boxes of that level alone")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text (as `show` does)")
     show.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     run = actions.add_parser("run", help="run a Python file in a box, as a cell of a notebook")
     run.add_argument("file", metavar="FILE.py", help="- reads it from standard input")
@@ -50,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: a box can be made, or the code ran to its end. 1: not; a sentence says why."""
+    if args.json and args.action in ("run", "prepare"):
+        from ouvert.cli.answering import complain
+
+        complain(f"box {args.action}: --json is for `ouvert box` and `ouvert box show`. Leave it out.")
+        return 1
     if args.action == "prepare":
         return prepare(again=args.again)
     return run_file(args) if args.action == "run" else show(args.level, as_json=args.json)
@@ -59,6 +65,20 @@ def found_at(level: str | None) -> "Found":
     from ouvert.sandbox import Level, probe, probe_level
 
     return probe_level(Level(level)) if level else probe()
+
+
+def box_of_level(level: str | None) -> "Found":
+    """Raises BoxRefusedError where the level that was asked for does not hold, whatever else would."""
+    from ouvert.sandbox import BoxRefusedError
+
+    found = found_at(level)
+    if level is not None and found.level is None:
+        tried = " ".join(f"{each.way}: {each.detail.rstrip('.')}." for each in found.findings)
+        raise BoxRefusedError(
+            f"opening a box of level {level}: it does not hold here. {tried} Leave --level out for the best that holds "
+            "(`ouvert box`). Nothing was run."
+        )
+    return found
 
 
 def show(level: str | None, *, as_json: bool) -> int:
@@ -103,7 +123,7 @@ def run_file(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="ouvert-box-", ignore_cleanup_errors=True) as made:
         try:
             place, memory = args.folder or Path(made) / "data", args.memory * MEGABYTE
-            with Box(place, read_only=args.show, memory=memory, found=found_at(args.level)) as box:
+            with Box(place, read_only=args.show, memory=memory, found=box_of_level(args.level)) as box:
                 status = told(box, box.cell().run(code, args.seconds))
                 for name in args.keep:
                     print(f"kept: {box.keep(name, Path.cwd() / Path(name).name)}", file=sys.stderr)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ouvert.cli.arguments import within
+from ouvert.cli.arguments import complete_collections, within
 from ouvert.cli.environment import documents_passphrase, kept_prompts, open_collections
 from ouvert.cli.terminal import visible
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "Keep documents that models answer from: add, search, update, remove them for good."
 FAILED = 1
+NAMED = 5  # files of a folder that are named where they are left out
 WIDTH = 100  # characters of a passage that `search` shows
 
 
@@ -30,22 +31,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("path", nargs="+", type=Path, metavar="PATH", help="a file, or a folder with all that is below it")
     lock = add.add_mutually_exclusive_group()
     lock.add_argument("--passphrase", action="store_true", help="a new collection is encrypted: asks for a passphrase")
-    lock.add_argument("--key-file", type=Path, metavar="FILE", help="a new collection is encrypted with this file")
+    lock.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help="a new collection is encrypted with this file, which is made if it is not there; its place is remembered",
+    )
     listing = actions.add_parser("list", help="the collections on this machine")
     listing.set_defaults(act=list_collections)
     show = action(actions, "show", "the documents of a collection; with DOCUMENT its text, page by page", show_one)
     show.add_argument("document", nargs="?", metavar="DOCUMENT", help="its name or id")
     search = action(actions, "search", "the passages that fit a question best", search_in)
-    search.add_argument("question", nargs="+", metavar="QUESTION")
+    search.add_argument("question", nargs="+", metavar="QUESTION", help="words that the documents may use")
     search.add_argument("--most", type=within(1, 1000), default=5, metavar="N", help="how many passages (default: 5)")
     page = action(actions, "page", "a page of a PDF as a picture, with words marked", draw_page)
-    page.add_argument("document", metavar="DOCUMENT")
+    page.add_argument("document", metavar="DOCUMENT", help="its name or id")
     page.add_argument("page", type=int, metavar="PAGE", help="from 1")
     page.add_argument("--mark", default="", metavar="WORDS", help="what is marked, as it stands there")
     page.add_argument("--output", "-o", type=Path, required=True, metavar="FILE", help="a PNG")
     action(actions, "update", "read again what has changed on disk, and what is new in added folders", update)
     remove = action(actions, "remove", "remove a document for good, or with --all the collection", remove_some)
-    remove.add_argument("document", nargs="?", metavar="DOCUMENT")
+    remove.add_argument("document", nargs="?", metavar="DOCUMENT", help="its name or id")
     remove.add_argument("--all", action="store_true", dest="every", help="the whole collection")
     for each in actions.choices.values():
         each.add_argument("--json", action="store_true", help="print JSON: docs/formats/documents.md")
@@ -53,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def action(actions: Any, name: str, words: str, act: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = actions.add_parser(name, help=words)
-    made.add_argument("collection", metavar="NAME", help="of the collection")
+    named = made.add_argument("collection", metavar="NAME", help="of the collection")
+    named.completer = complete_collections  # type: ignore[attr-defined]
     made.set_defaults(act=act)
     return made
 
@@ -78,6 +85,13 @@ def opened_or_made(collections: "Collections", args: argparse.Namespace) -> Abst
                 "there. Leave them out."
             )
         return collections.open(args.collection)
+    if args.key_file is not None and not args.key_file.exists():
+        print(
+            visible(
+                f"{args.key_file} is made: the key of {args.collection}. Keep a copy: without it nothing can be read."
+            ),
+            file=sys.stderr,
+        )
     passphrase = documents_passphrase(args.collection) if args.passphrase else None
     if args.passphrase and passphrase is None:
         raise DocumentError(
@@ -90,6 +104,7 @@ def opened_or_made(collections: "Collections", args: argparse.Namespace) -> Abst
 def add_paths(args: argparse.Namespace) -> int:
     from ouvert.documents import Changes, DocumentError
 
+    said_of_other_kinds(args.path)
     with opened_or_made(open_collections(), args) as collection:
         done = Changes()
         for path in args.path:
@@ -103,6 +118,16 @@ def add_paths(args: argparse.Namespace) -> int:
         elif not collection.encrypted and not args.json:
             print("It is not encrypted: the encryption of your disk protects it, or `--key-file` for a new one.")
     return status
+
+
+def said_of_other_kinds(paths: "Sequence[Path]") -> None:
+    """Files of folders that are passed over are named: they are not in the collection."""
+    from ouvert.documents import other_files_of
+
+    others = [file for path in paths if path.is_dir() for file in other_files_of(path.resolve())]
+    if others:
+        names = ", ".join(file.name for file in others[:NAMED]) + (", …" if len(others) > NAMED else "")
+        print(visible(f"of kinds that are not read, and left out: {names} ({len(others)} in all)"), file=sys.stderr)
 
 
 def together(one: "Changes", other: "Changes") -> "Changes":
@@ -124,7 +149,7 @@ def changes_said(args: argparse.Namespace, collection: "Collection", done: "Chan
         for name in done.missing:
             print(visible(f"{name}: is gone from the disk, and stays here until `ouvert documents remove`"))
         same = f", {len(done.unchanged)} are as they were" if done.unchanged else ""
-        print(f"{collection.name}: {len(documents)} documents{same}")
+        print(f"{collection.name}: {len(documents)} {'document' if len(documents) == 1 else 'documents'}{same}")
     else:
         scans = [{"document": name, "pages": list(pages)} for name, pages in unread.items()]
         print(json.dumps({**done.facts, "not_read": scans}, ensure_ascii=False))
@@ -202,9 +227,26 @@ def draw_page(args: argparse.Namespace) -> int:
 
     with open_collections().open(args.collection) as collection:
         picture = collection.picture(args.document, args.page, args.mark)
+        marked = stands_on(collection, args.document, args.page, args.mark)
     write_whole(args.output.absolute(), [picture])
     said(args, {"file": str(args.output), "bytes": len(picture)}, f"{args.output}: page {args.page}")
+    if not marked:
+        print(
+            visible(f"{args.mark!r} does not stand on page {args.page} as it is written here, so nothing is marked."),
+            file=sys.stderr,
+        )
     return 0
+
+
+def stands_on(collection: "Collection", name: str, page: int, words: str) -> bool:
+    """White space and hyphens count for nothing: lines are broken anew."""
+    document = collection.document(name)
+    text = "".join(collection.text(document.id, b, e) for n, b, e, _ in collection.pages(document.id) if n == page)
+    return letters(words) in letters(text)
+
+
+def letters(text: str) -> str:
+    return "".join(each for each in text if not each.isspace() and each not in "-\u00ad\u2010")
 
 
 def update(args: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from ouvert.cli.arguments import (
     add_model_argument,
     add_prefix_arguments,
     add_settings,
+    complete_collections,
 )
 from ouvert.cli.configuration import Configuration
 from ouvert.cli.environment import guard_asked_for, hub, ledger_asked_for, open_store, prefixes_asked_for
@@ -62,13 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object with answer, usage and receipt")
     add_settings(parser, "receipts")
     parser.add_argument("--pull", action="store_true", help="fetch the model if it is not on this machine")
-    parser.add_argument(
+    collection = parser.add_argument(
         "--documents",
         action="append",
         default=[],
         metavar="NAME",
         help="answer from this collection of documents, with citations (`ouvert documents`); repeatable",
     )
+    collection.completer = complete_collections  # type: ignore[attr-defined]
     add_form_arguments(parser)
     add_thinking_arguments(parser)
     add_sampling_arguments(parser)
@@ -369,6 +371,8 @@ def report_answer(screen: "Screen", shown: "Shown", args: argparse.Namespace, mo
     else:
         if listed := sources_in_words(shown.cited):
             print("\n" + visible(listed))
+        elif args.documents:
+            screen.note("No place is cited: `ouvert documents search` shows what the documents say.")
         screen.note(facts_of(finished))
     return INTERRUPTED if finished.reason == "cancelled" else 0
 

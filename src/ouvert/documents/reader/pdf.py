@@ -81,14 +81,20 @@ def blocks_of(lines: list[Line], levels: dict[float, int]) -> list[Block]:
     return blocks
 
 
+class NoSuchPageError(ValueError):
+    """A page was asked for that the file does not have: nothing is wrong with the file."""
+
+
 def picture(data: bytes, number: int, words: str, nth: int) -> bytes:
     """The page with that number, from 1, as a PNG; `words` are marked where they stand for the `nth` time, from 0.
 
-    Raises ValueError for a page that there is not.
+    Raises NoSuchPageError for a page that there is not.
     """
     document = opened(data)
     if not 1 <= number <= len(document):
-        raise ValueError(f"page {number} was asked for, and it has {len(document)}")
+        raise NoSuchPageError(
+            f"page {number} was asked for, and it has {len(document)}: ask for one of 1 to {len(document)}"
+        )
     page = document[number - 1]
     scale = min(SCALE, (MOST_PIXELS / (page.get_width() * page.get_height())) ** 0.5)
     bitmap = page.render(scale=scale, rev_byteorder=True)
