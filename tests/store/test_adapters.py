@@ -276,3 +276,36 @@ def test_what_a_killed_writer_left_is_swept_at_once_and_what_a_living_one_fills_
 def test_a_base_that_lost_its_name_is_shown_by_its_weights(adapters):
     put(adapters, "nameless", DIGEST, base={"weights": DIGEST})
     assert adapters.record("nameless").base_name == "unnamed (sha256:aaaaaaaaaaaa…)"
+
+
+REMOVED_AND_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ouvert.store import Adapters
+
+left, rename = int(sys.argv[2]), Path.rename
+
+def or_die(self, target):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+
+Path.rename = or_die
+Adapters(Path(sys.argv[1])).remove("tickets")
+"""
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 2])
+def test_a_kill_while_an_adapter_is_removed_loses_nothing_of_its_run(adapters, tmp_path, renamed):
+    path = put(adapters, "tickets", DIGEST)
+    (path / "run").mkdir()
+    (path / "run" / "data.safetensors").write_bytes(b"examples")
+    told = subprocess.run([sys.executable, "-c", REMOVED_AND_KILLED, str(tmp_path), str(renamed)], check=False)
+    assert told.returncode == (-signal.SIGKILL if renamed < 2 else 0)
+    adapters.sweep()
+    assert (adapters.folder / "tickets" / "run" / "data.safetensors").read_bytes() == b"examples"
+    assert (adapters.names(), adapters.left()) == ((("tickets",), ()) if not renamed else ((), ("tickets",)))
+    adapters.remove("tickets", with_run=True)
+    assert [each.name for each in adapters.folder.iterdir() if each.name != ".lock"] == []

@@ -255,11 +255,12 @@ class Adapters:
         with self._lock():
             if not path.exists() or not ((path / RECORD).exists() or with_run):
                 self.record(name)  # StoreError, with the names that there are
-            size, aside = size_of_folder(path), self._aside(path)
-            if (aside / RUN).is_dir() and not with_run:
-                path.mkdir(mode=0o700)
-                (aside / RUN).rename(path / RUN)
-                size -= size_of_folder(path)
+            size = size_of_folder(path)
+            if (path / RUN).is_dir() and not with_run:
+                size -= size_of_folder(path / RUN)
+                aside = self._aside_but_run(path)
+            else:
+                aside = self._aside(path)
         delete(aside)
         return size
 
@@ -298,6 +299,16 @@ class Adapters:
         """Held for moments: while a folder gets its name or loses it, or a record is written."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return FileLock(self.folder / ".lock")
+
+    def _aside_but_run(self, path: Path) -> Path:
+        """The run never leaves its place: hidden folders are swept, and a kill may come at any moment. The record goes
+        first: from then on there is no such adapter."""
+        aside = path.with_name(f".{path.name}.{uuid4().hex}")
+        aside.mkdir(mode=0o700)
+        for each in sorted(path.iterdir(), key=lambda place: place.name != RECORD):
+            if each.name != RUN:
+                each.rename(aside / each.name)
+        return aside
 
     def _aside(self, path: Path) -> Path:
         return path.rename(path.with_name(f".{path.name}.{uuid4().hex}"))
