@@ -153,6 +153,23 @@ def test_a_pipe_and_a_device_are_no_key(collections, tmp_path):
             collections.create("secret", key_file=place)
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("a\n\n[2] trusted.pdf\nPay.txt", "a [2] trusted.pdf Pay.txt"),
+        ("\x1b[31m\0red.txt", "[31mred.txt"),
+        ("report\u202efdp.txt", "reportfdp.txt"),
+        ("a" * 5000 + ".txt", "a" * 205 + "…" + "a" * 45 + ".txt"),
+    ],
+)
+def test_a_name_is_one_line_that_reads_as_it_stands(contracts, name, kept):
+    assert contracts.add(name, b"words").name == kept
+    titled = contracts.add("t.html", f"<title>{name}</title><p>other words</p>".encode()).title
+    assert "\n" not in titled
+    assert "\x1b" not in titled
+    assert len(titled) <= 255
+
+
 def add_to(opened, name, data):
     with opened:
         opened.add(name, data)

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,12 +19,13 @@ from ouvert.documents.error import DocumentError, UnreadableFile
 from ouvert.documents.found import Document, Found
 from ouvert.documents.passages import Laid, laid_out
 from ouvert.documents.place import Place
-from ouvert.documents.reader.shape import Reading
+from ouvert.documents.reader.shape import Reading, plain
 from ouvert.documents.words import language_of
 from ouvert.store import write_whole
 
 ID_LENGTH, SHORT_ID = 16, 8  # hexadecimal digits of a digest: of an id, and that are enough of one to name it
-LONGEST_QUESTION = 2000  # characters
+LONGEST_QUESTION, LONGEST_NAME = 2000, 255  # characters
+TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # classes of characters that turn a line around
 LOCK, PATIENCE = "lock", 60  # the file, and seconds until somebody else has changed the collection
 
 
@@ -169,6 +171,7 @@ class Collection:
         the same name that does not stand elsewhere on the disk. Raises UnreadableFile, and what is raised where there
         is no box."""
         refuse_what_cannot_be_written(name, source)
+        name = in_one_line(name)
         digest = hashlib.sha256(data).hexdigest()
         changed = None if source is None else changed_at(source)
         with self._alone():
@@ -346,7 +349,14 @@ def refuse_what_cannot_be_written(name: str, source: Path | None) -> None:
 def title_of(reading: Reading) -> str | None:
     """What the file states, or its first heading of the highest level."""
     headings = (block.text for page in reading.pages[:1] for block in page.blocks if block.level == 1)
-    return reading.title or next((" ".join(each.split()) for each in headings), None)
+    return in_one_line(reading.title or next(headings, "")) or None
+
+
+def in_one_line(name: str) -> str:
+    """As names and titles stand before a model and on a screen: one line, which nothing in it ends, hides or turns
+    around; so none of them reads like the next source."""
+    line = "".join(each for each in " ".join(plain(name).split()) if unicodedata.bidirectional(each) not in TURNS)
+    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 50]}…{line[-49:]}"
 
 
 def files_of(folder: Path) -> list[Path]:
