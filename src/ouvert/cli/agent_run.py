@@ -261,5 +261,8 @@ def replay_one(args: argparse.Namespace) -> int:
     else:
         for row in rows:
             print(f"{row['n']:>3}  {row['event']:<8} {row['how']:<22} {', '.join(row['differs']) or 'the same'}")
-        print("Every event is as it was, bit for bit." if same else "Not every event is as it was.")
+        if not any(row["event"] == "answer" for row in rows):
+            print("The run has no answer yet, so none was written again.")
+        else:
+            print("Every event is as it was, bit for bit." if same else "Not every event is as it was.")
     return 0 if same else FAILED

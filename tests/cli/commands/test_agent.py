@@ -118,3 +118,14 @@ def test_a_run_that_waits_is_answered_at_the_command_line(ouvert, home, speaking
     assert "none waits for a verdict" in ouvert("agent", "resume", run.id, "--allow", "c1").stderr
     assert ouvert("agent", "resume", run.id, "--end").returncode == 1
     assert json.loads(ouvert("agent", "show", run.id, "--json").stdout)["state"] == "cancelled"
+
+
+def test_a_model_without_tools_is_told_of_a_template_and_a_run_without_answers_is_not_called_the_same(
+    ouvert, speaking_model
+):
+    ouvert("agent", "new", "clerk", "--model", speaking_model())
+    failed = ouvert("agent", "run", "clerk", "Go")
+    assert failed.returncode == 1
+    assert "`--template builtin`" in failed.stderr
+    [facts] = json.loads(ouvert("agent", "runs", "--json").stdout)
+    assert "no answer yet" in ouvert("agent", "replay", facts["id"]).stdout
