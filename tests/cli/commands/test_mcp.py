@@ -60,3 +60,10 @@ def test_without_the_library_the_extra_is_named(monkeypatch, capsys):
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
     assert main(["mcp"]) == 1
     assert ".[mcp]" in capsys.readouterr().err
+
+
+def test_a_closed_input_is_said(monkeypatch, capsys):
+    monkeypatch.setenv("OUVERT_GUARD", "off")
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["mcp"]) == 1
+    assert "its standard input or output is closed" in capsys.readouterr().err

@@ -26,6 +26,10 @@ MISSING = (
     "starting the MCP server: the library mcp is not here, expected the extra `mcp`. Install it in the folder that "
     "Ouvert was installed from: `{python} -m pip install -e '.[mcp]'`."
 )
+CLOSED = (
+    "starting the MCP server: its standard input or output is closed, expected both open: the program that starts it "
+    "speaks to it there. Start it from such a program; docs/guides/mcp.md has how."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +55,9 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if importlib.util.find_spec("mcp") is None:
         complain(MISSING.format(python=sys.executable))
+        return 1
+    if sys.stdin is None or sys.stdout is None:
+        complain(CLOSED)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     asyncio.run(serve_mcp(settings_of(args), open_store(), progress=show_progress()))
