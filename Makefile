@@ -17,6 +17,9 @@ LINK = $(PREFIX)/bin/ouvert
 # How a person types the command: by its name where the shell finds ours, else by its place.
 OUVERT = $(shell [ "$$(command -v ouvert)" = "$(LINK)" ] && [ -L "$(LINK)" ] && echo ouvert || echo $(BIN)/ouvert)
 
+# Most tests wait for one thread: two files are tested at a time. Those of a file stay together, since they share servers.
+TOGETHER := -n 2 --dist loadfile
+
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard src/ouvert/kernels/native/*)
 
 .PHONY: FORCE help install uninstall run test check lint types reference test-references test-clients test-mcp test-real test-retrieval test-vllm test-cluster peers bench web web-check test-web clean
@@ -42,7 +45,7 @@ uninstall:  ## take that link away again
 	@if [ -L "$(LINK)" ]; then rm "$(LINK)" && echo "$(LINK) is gone."; else echo "There is no link $(LINK)."; fi
 
 test: $(VENV)/installed-dev  ## set up and pass the whole suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(TOGETHER)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -58,7 +61,7 @@ reference: $(VENV)/installed-dev  ## write docs/reference and docs/formats/taps.
 check: lint types test  ## lint, format, types, arrows, tests: what must pass before every commit
 
 test-references: $(REFERENCES)/installed  ## compare live with transformers, llama.cpp, gguf, openai-harmony
-	$(REFERENCES)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" tests/references
+	$(REFERENCES)/bin/python -m pytest -q $(TOGETHER) -o addopts="--import-mode=importlib --strict-markers -ra" tests/references
 
 test-clients: $(CLIENTS)/installed $(CLIENTS)/node  ## the programs people have, against a running server: SDKs, LangChain, AI SDK, agents
 	$(CLIENTS)/bin/python -m pytest -q -o addopts="--import-mode=importlib --strict-markers -ra" -W default tests/clients

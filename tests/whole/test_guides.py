@@ -19,6 +19,7 @@ import pytest
 
 import ouvert
 from ouvert.agents import read_cases
+from ouvert.cli import build_parser
 from ouvert.store import Store
 from ouvert.tuning import read_recipe
 
@@ -52,6 +53,7 @@ NEVER_RUN = [
     ("beyond-one-machine.md", "VLLM_NO_USAGE_STATS=1"),
     ("beyond-one-machine.md", "export OUVERT_ENGINE_KEY="),
     ("beyond-one-machine.md", "import os"),
+    ("box.md", "python -m pip install componentize-py"),
     ("clients.md", "name: here"),
     ("clients.md", "OLLAMA_BASE_URL=http://127.0.0.1:11435"),
     ("coming-from.md", "ouvert adapter import"),
@@ -333,6 +335,11 @@ def test_configuration_and_answers_are_those_of_the_guides(served, tmp_path):
             written = tmp_path / "evals.jsonl"
             written.write_text(block.code, encoding="utf-8")
             assert read_cases(written)
+        elif block.language == "json" and block.document.name == "mcp.md":
+            [(kind, servers)] = json.loads(block.code).items()
+            assert kind in ("mcpServers", "servers")
+            assert servers["ouvert"]["command"] == "ouvert"
+            build_parser("mcp").parse_args(servers["ouvert"]["args"])
         elif block.language == "json":
             assert block.document.name == "web.md"
             with urllib.request.urlopen(served + "/api/ui/session") as answer:
