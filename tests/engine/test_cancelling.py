@@ -83,11 +83,11 @@ def test_an_answer_out_of_time_ends_as_it_is(fake_runner, facts, monkeypatch):
 
 def test_too_many_are_refused_and_those_before_are_served(fake_runner, facts):
     runner = fake_runner(16)
-    go_on = threading.Event()
-    runner.before_step = go_on.wait
+    reading, go_on = threading.Event(), threading.Event()
+    runner.before_step = lambda: (reading.set(), go_on.wait(60))
     engine = LocalEngine(runner, 64, facts, limits=Limits(most_running=1, most_waiting=2))
     first = engine.generate([1], greedy(max_tokens=2))
-    eventually(lambda: engine.load.waiting == 1)  # it is being read
+    assert reading.wait(30)
     second = engine.generate([3], greedy(max_tokens=2))
     with pytest.raises(EngineBusyError, match="2 wait already"):
         engine.generate([5], GREEDY)
@@ -141,3 +141,22 @@ def test_a_closed_engine_says_so(fake_runner, facts):
     with pytest.raises(EngineError, match="closed"):
         engine.logits([1])
     assert runner.open_sequences == 0
+
+
+def test_an_engine_that_nobody_holds_ends_and_no_thread_waits_for_it(fake_runner, facts):
+    """Garbage is found in any thread, within another engine's step too: there a wait for its thread would be for ever,
+    where that one waits for this."""
+    runner = fake_runner(16)
+    reading, go_on = threading.Event(), threading.Event()
+    runner.before_step = lambda: (reading.set(), go_on.wait(60))
+    engine = LocalEngine(runner, 64, facts)
+    generation = engine.generate([1], GREEDY)
+    assert reading.wait(30)
+    thread = engine._loop.mailbox.thread
+    del engine, generation
+    gc.collect()
+    assert thread.is_alive()  # whoever had waited for it had found it at its end
+    go_on.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert runner.closed

@@ -78,8 +78,7 @@ class LocalEngine:
         self._numbers = itertools.count()
         self._loop = Loop(runner, limits, disk, locate, watch)
         machinery()  # now: at the limit of open files the engine's thread could not import it any more
-        # Closed when nobody holds it any more, and before the interpreter goes: its thread may be within a step.
-        weakref.finalize(self, self._loop.close)
+        weakref.finalize(self, self._loop.let_go).atexit = False
 
     @property
     def context(self) -> int:

@@ -4,8 +4,10 @@ What runs in that thread needs no lock; other threads reach it through its mailb
 `schedule.plan_step`, which changes nothing; what follows does as the plan says.
 """
 
+import atexit
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -28,6 +30,20 @@ from ouvert.engine.variant import Variant
 from ouvert.packed import WeightsWatch
 
 LOG = logging.getLogger("ouvert.engine")
+
+_loops: "weakref.WeakSet[Loop]" = (
+    weakref.WeakSet()
+)  # a thread holds its own, so those whose thread still works are here
+
+
+@atexit.register
+def end_all() -> None:
+    """Before the interpreter goes every thread has to end: it may be within a step, or write what is kept. Raises
+    nothing."""
+    for each in list(_loops):
+        each.close()
+        if (thread := each.mailbox.thread) is not None:
+            thread.join()
 
 
 def nothing() -> None:
@@ -58,6 +74,7 @@ class Loop:
         self.steps = Steps(runner, self.caches, self.queues, self.answers, watch)
         if watch is not None:
             watch.on_damage = self.mailbox.wake
+        _loops.add(self)
 
     # --- from any thread ----------------------------------------------------------------------------------------------
 
@@ -118,6 +135,12 @@ class Loop:
             self._wind_up()
         elif thread is not threading.current_thread():
             thread.join()
+
+    def let_go(self) -> None:
+        """Nobody holds the engine any more. As `close`, but no thread is waited for: garbage is found in any thread,
+        another engine's step among them."""
+        if self.mailbox.close() and self.mailbox.thread is None:
+            self._wind_up()
 
     def load(self) -> Load:
         """How busy it is, as far as it can be told while it works."""
