@@ -9,6 +9,7 @@ from tests.engine.base_alone import refuse_all_but_base
 
 from ouvert.chat.harmony import HarmonyFormat
 from ouvert.engine import BASE, EngineFacts, LocalEngine
+from ouvert.engine.asked import NoAdapters
 from ouvert.engine.identity import NumericIdentity
 
 FACTS = EngineFacts(
@@ -32,7 +33,7 @@ class Noise:
 
     threads, instruction_set, cache_type = 1, "noise", "none"
     page_tokens, page_bytes, cache_bytes_in_use = 64, 0, 0
-    expert_reads = None
+    expert_reads, adapters = None, NoAdapters()
 
     def __init__(self, size, seed, ends, favour):
         self.vocabulary_size = self.width = size
