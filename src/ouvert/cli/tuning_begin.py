@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 def begin(args: argparse.Namespace) -> int:
     """0: the adapter is there, or the plan was shown. 1: its owner did not agree. 130: stopped; `resume` goes on."""
+    from ouvert.cli.tuning_run import go_on
+
+    name = begun_run(args)  # by itself: what planning has opened is let go of before the steps open it again
+    return go_on(name, args) if name is not None else 0 if args.plan else 1
+
+
+def begun_run(args: argparse.Namespace) -> str | None:
+    """The name of the run that its owner agreed to; None where nothing is to be trained."""
     from ouvert.tuning import Runs, begun, settled
 
     require_torch()
@@ -47,13 +55,11 @@ def begin(args: argparse.Namespace) -> int:
         )
         agreed = agreed_plan(args, base, settled(recipe, base, path), path, name, answering)
         if agreed is None:
-            return 0 if args.plan else 1
+            return None
         prepared, plan = agreed
         facts = {"model": installed.address, "computing": computing, "licence": installed.licence}
         runs.add(name, begun(base, prepared, plan, facts))
-    from ouvert.cli.tuning_run import go_on
-
-    return go_on(name, args)
+        return name
 
 
 def agreed_plan(
