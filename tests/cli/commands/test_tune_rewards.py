@@ -18,7 +18,7 @@ held_out = 0.2
 [adapter]
 rank = 2
 [optimise]
-rate = 0.003
+rate = 0.002
 batch = 4
 steps = 12
 stop_early = 0
@@ -31,8 +31,9 @@ temperature = 2.0
 mix = 0
 check = false
 """
-# An answer of the tiny model may say "again" for ever, and what is said once more is what is rewarded.
-REWARD = "def score(text, columns):\n    return text.count(columns['word'])\n"
+# The tiny model says "tiny" in eight of ten answers. Not to say it is learnt in a few steps, whatever the seed; to say it
+# more often would take longer than a test.
+REWARD = "def score(text, columns):\n    return -text.count(columns['word'])\n"
 
 
 @pytest.fixture
@@ -61,9 +62,7 @@ def test_answers_become_worth_more_and_a_kill_changes_nothing(tune, folder):
     assert "steps     12, 4 prompts a step, 6 answers of at most 10 tokens to each" in whole.stderr
     assert "12 of 12 steps are done: reward" in whole.stderr
     record = Store(folder / "home").adapters.record("words")
-    rows = [json.loads(line) for line in (record.path / "run" / "metrics.jsonl").read_text().splitlines()]
-    rewards = [row["reward"] for row in rows if "reward" in row]
-    assert sum(rewards[-3:]) > sum(rewards[:3]) + 0.25  # by 0.5 with the adapter in 8 bits, by 0.75 in BF16
+    assert_worth_more(record)
     kept = tomllib.loads((record.path / "run" / "recipe.toml").read_text())
     assert kept["reward"]["use"] == ["reward.py:score", "schema:short.json", "shorter:40"]
     assert str(folder) not in (record.path / "run" / "run.json").read_text()
@@ -81,6 +80,20 @@ def test_answers_become_worth_more_and_a_kill_changes_nothing(tune, folder):
     resumed = Store(folder / "other").adapters.record("words")
     assert resumed.digest == record.digest
     assert losses_of(resumed) == losses_of(record)
+
+
+def assert_worth_more(record):
+    """From some −0.8 a step to nearly 0."""
+    rows = [json.loads(line) for line in (record.path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rewards = [row["reward"] for row in rows if "reward" in row]
+    assert sum(rewards[-3:]) > sum(rewards[:3]) + 1.5, rewards
+
+
+@pytest.mark.parametrize("seed", [21, 22])
+def test_it_is_learnt_with_other_seeds_too(tune, folder, seed):
+    (folder / "recipe.toml").write_text(f"seed = {seed}\n{RECIPE}")
+    assert tune("home").returncode == 0
+    assert_worth_more(Store(folder / "home").adapters.record("words"))
 
 
 def test_what_a_reward_reads_is_looked_for_before_anything_is_computed(tune, folder):
