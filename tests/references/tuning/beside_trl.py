@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pytest
 import torch
 
 from ouvert.tuning import Counts, Dataset, Example, GradientLearner, Recipe
@@ -12,6 +13,14 @@ from ouvert.tuning.loop import Course, Loop, Watchers
 STEPS, BATCH, ACCUMULATED, VOCABULARY, STOP = 50, 2, 3, 64, 1
 # Each step is float32 on both sides; what differs in the last place grows over fifty steps of Adam.
 APART = 1e-3
+
+# What transformers, TRL and PEFT say of themselves.
+QUIET = [
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning"),  # peft looks among modules only
+]
 
 
 @dataclass(frozen=True)

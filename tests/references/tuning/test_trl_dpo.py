@@ -10,6 +10,7 @@ from ouvert.tuning.preferences import DirectPreference
 
 from .beside_trl import (
     APART,
+    QUIET,
     VOCABULARY,
     answered,
     in_our_order,
@@ -20,12 +21,7 @@ from .beside_trl import (
     with_parts_apart,
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning"),  # peft looks among modules only
-]
+pytestmark = QUIET
 
 BETA, RATE = 0.1, 0.003  # so that the loss is still far from 0 after fifty steps
 PAIRS = 30

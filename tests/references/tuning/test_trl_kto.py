@@ -16,6 +16,7 @@ from .beside_trl import (
     ACCUMULATED,
     APART,
     BATCH,
+    QUIET,
     STOP,
     VOCABULARY,
     answered,
@@ -28,12 +29,7 @@ from .beside_trl import (
     word,
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning"),  # peft looks among modules only
-]
+pytestmark = QUIET
 
 BETA, RATE = 0.1, 0.003
 ANSWERS = 32

@@ -15,6 +15,7 @@ from ouvert.tuning.preferences import OddsRatio
 
 from .beside_trl import (
     APART,
+    QUIET,
     VOCABULARY,
     answered,
     in_one_batch,
@@ -25,12 +26,7 @@ from .beside_trl import (
     with_parts_apart,
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning"),  # peft looks among modules only
-]
+pytestmark = QUIET
 
 BETA, RATE = 0.5, 0.003
 PAIRS = 30
