@@ -31,8 +31,8 @@ temperature = 2.0
 mix = 0
 check = false
 """
-# The tiny model says "tiny" in eight of ten answers. Not to say it is learnt in a few steps, whatever the seed; to say it
-# more often would take longer than a test.
+# The tiny model says "tiny" in eight of ten answers. Not to say it is learnt in a few steps, whatever the seed; to say
+# it more often would take longer than a test.
 REWARD = "def score(text, columns):\n    return -text.count(columns['word'])\n"
 
 
